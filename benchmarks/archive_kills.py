@@ -13,21 +13,24 @@ The checks:
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.archive_cost import digest
 from benchmarks.archive_workload import write_input
-from benchmarks.process_tree import adopted_orphans, descendants, end_all
+from benchmarks.process_tree import members
 
 _MOST_S = 900.0
 """Time after which the benchmark gives up."""
@@ -57,10 +60,10 @@ def measure(engine: str, workers: int, drivers: int, seed: int, *, blocks: int =
     kills = ["worker"] * workers + ["driver"] * drivers
     dice.shuffle(kills)
     killed = Counter[str]()
+    sessions: list[int] = []
     runs = lost = 0
     begun_s = time.monotonic()
-    before = set(descendants(os.getpid()))
-    with adopted_orphans(), tempfile.TemporaryDirectory(prefix="archive-kills-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="archive-kills-") as scratch:
         folder = Path(scratch)
         table = write_input(folder, blocks * block_rows, block_rows=block_rows, seed=seed)
         log, out = folder / "log.txt", folder / "out"
@@ -70,7 +73,8 @@ def measure(engine: str, workers: int, drivers: int, seed: int, *, blocks: int =
         code = -1
         while code != 0 and time.monotonic() - begun_s < _MOST_S:
             runs += 1
-            with subprocess.Popen(words, stdout=subprocess.DEVNULL) as driver:
+            with subprocess.Popen(words, stdout=subprocess.DEVNULL, start_new_session=True) as driver:
+                sessions.append(driver.pid)
                 ends = _count(log, "end")
                 while driver.poll() is None and time.monotonic() - begun_s < _MOST_S:
                     if not kills:
@@ -80,14 +84,15 @@ def measure(engine: str, workers: int, drivers: int, seed: int, *, blocks: int =
                         break
                     time.sleep(dice.uniform(0, 0.3))
                     if kills[0] == "driver":
-                        lost = max(lost, len(_open(log)))
+                        lost = max(lost, len(_open(log, sessions)))
                         driver.kill()
                         killed[kills.pop(0)] += 1
                         break
-                    victim = _working(log, dice)
+                    victim = _working(log, sessions, dice)
                     if victim is None:
                         continue
-                    os.kill(victim, signal.SIGKILL)
+                    with contextlib.suppress(ProcessLookupError):  # it may have ended by itself, after its last block
+                        os.kill(victim, signal.SIGKILL)
                     killed[kills.pop(0)] += 1
                     ends = _count(log, "end")
             code = driver.returncode
@@ -97,9 +102,8 @@ def measure(engine: str, workers: int, drivers: int, seed: int, *, blocks: int =
         left = len(list(out.glob("**/.*.tmp")))
         subprocess.run([*words[:3], "loop", str(table), str(folder / "loop")], check=True)
         whole = code == 0 and digest(out) == digest(folder / "loop")
-        time.sleep(1)
-        processes = len(set(descendants(os.getpid())) - before)
-        end_all(before)
+        processes = _processes_left(sessions)
+    _remove_logs(sessions)
     return Kills(
         engine=engine,
         workers_killed=killed["worker"],
@@ -115,6 +119,27 @@ def measure(engine: str, workers: int, drivers: int, seed: int, *, blocks: int =
         processes=processes,
         wall_s=round(time.monotonic() - begun_s, 1),
     )
+
+
+def _processes_left(sessions: Sequence[int]) -> int:
+    """Return the number of processes that are left after 90 seconds, and end them.
+
+    Two helpers of a Ray whose driver was killed need about a minute to notice it.
+    """
+    deadline_s = time.monotonic() + 90
+    while (left := members(sessions)) and time.monotonic() < deadline_s:
+        time.sleep(0.1)
+    for pid in left:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return len(left)
+
+
+def _remove_logs(drivers: Sequence[int]) -> None:
+    """Remove the log files of Ray, because a killed driver cannot do it."""
+    for pid in drivers:
+        for folder in Path("/tmp").glob(f"andon-ray-{pid}-*"):
+            shutil.rmtree(folder)
 
 
 def _lines(log: Path) -> list[str]:
@@ -134,7 +159,7 @@ def _wait_for(log: Path, ends: int, driver: "subprocess.Popen[bytes]") -> bool:
     return False
 
 
-def _open(log: Path) -> list[tuple[str, int]]:
+def _open(log: Path, sessions: Sequence[int]) -> list[tuple[str, int]]:
     """Return the blocks that were begun and not completed by processes that live, with the processes."""
     begun: dict[tuple[str, int], None] = {}
     for line in _lines(log):
@@ -143,13 +168,13 @@ def _open(log: Path) -> list[tuple[str, int]]:
             begun[key, int(pid)] = None
         else:
             begun.pop((key, int(pid)), None)
-    alive = descendants(os.getpid())
+    alive = members(sessions)
     return [one for one in begun if one[1] in alive]
 
 
-def _working(log: Path, dice: random.Random) -> int | None:
+def _working(log: Path, sessions: Sequence[int], dice: random.Random) -> int | None:
     """Return the id of a process that judges a block now."""
-    found = _open(log)
+    found = _open(log, sessions)
     return dice.choice(found)[1] if found else None
 
 

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,31 +41,50 @@ def adopted_orphans() -> Iterator[None]:
         library.prctl(_ADOPT_ORPHANS, 0, 0, 0, 0)
 
 
-def descendants(root: int) -> dict[int, tuple[float, float, str]]:
-    """Return the living processes below a process: their CPU seconds, resident MB and command line by id."""
-    parents: dict[int, list[int]] = {}
-    facts: dict[int, tuple[float, float, str]] = {}
-    ended = set[int]()  # their parent has not waited for them
+class Process(NamedTuple):
+    """Facts about a process that has not ended."""
+
+    parent: int
+    session: int
+    cpu_s: float
+    resident_mb: float
+    ended: bool
+    """True if its parent has not waited for it yet."""
+
+
+def processes() -> dict[int, Process]:
+    """Return all processes of the machine by their id."""
+    found = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         try:
             stat = (entry / "stat").read_text().rpartition(")")[2].split()
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             continue
-        pid = int(entry.name)
-        if stat[0] == "Z":
-            ended.add(pid)
-        parents.setdefault(int(stat[1]), []).append(pid)
-        facts[pid] = (int(stat[11]) + int(stat[12])) / _TICKS, int(stat[21]) * 4096 / 1e6, command
+        cpu_s, resident_mb = (int(stat[11]) + int(stat[12])) / _TICKS, int(stat[21]) * 4096 / 1e6
+        found[int(entry.name)] = Process(int(stat[1]), int(stat[3]), cpu_s, resident_mb, stat[0] == "Z")
+    return found
+
+
+def descendants(root: int) -> dict[int, Process]:
+    """Return the living processes below a process."""
+    everything = processes()
+    children: dict[int, list[int]] = {}
+    for pid, one in everything.items():
+        children.setdefault(one.parent, []).append(pid)
     found, look = {}, [root]
     while look:
-        for child in parents.get(look.pop(), []):
+        for child in children.get(look.pop(), []):
             look.append(child)
-            if child not in ended:
-                found[child] = facts[child]
+            if not everything[child].ended:
+                found[child] = everything[child]
     return found
+
+
+def members(sessions: Container[int]) -> set[int]:
+    """Return the living processes of some sessions. Unlike the tree, a session keeps processes whose parent has died."""
+    return {pid for pid, one in processes().items() if one.session in sessions and not one.ended}
 
 
 def run(words: Sequence[str], *, timeout_s: float = 1800) -> Cost:
@@ -80,8 +99,8 @@ def run(words: Sequence[str], *, timeout_s: float = 1800) -> Cost:
     with subprocess.Popen(list(words), stdout=subprocess.PIPE, stderr=sys.stderr, text=True) as process:
         while process.poll() is None and time.monotonic() - begun_s < timeout_s:
             now = {pid: one for pid, one in descendants(os.getpid()).items() if pid not in before}
-            cpu |= {pid: one[0] for pid, one in now.items()}
-            peak_mb = max(peak_mb, sum(one[1] for one in now.values()))
+            cpu |= {pid: one.cpu_s for pid, one in now.items()}
+            peak_mb = max(peak_mb, sum(one.resident_mb for one in now.values()))
             time.sleep(_LOOK_EVERY_S)
         wall_s = time.monotonic() - begun_s
         process.kill()

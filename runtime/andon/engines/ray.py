@@ -59,7 +59,7 @@ class RayEngine:
         if ray.is_initialized():
             yield cls(ray, workers or cls._fitting(ray, cpus))
             return
-        scratch = "" if address is not None else tempfile.mkdtemp(prefix="andon-ray-")
+        scratch = "" if address is not None else _scratch()
         start = {
             "address": "local",  # without it, Ray would follow the variable RAY_ADDRESS
             "include_dashboard": False,
@@ -131,6 +131,15 @@ class RayEngine:
         finally:
             for ref in running:
                 ray.cancel(ref, force=True)
+
+
+def _scratch() -> str:
+    """Make a folder for the sockets and log files of Ray, named after this process.
+
+    Paths of sockets have at most 107 bytes, so the folder is not in a long ``TMPDIR``. Ray's own default is ``/tmp``, too.
+    """
+    here = "/tmp" if os.name == "posix" else None  # noqa: S108 - the name is random, and only this user may read it
+    return tempfile.mkdtemp(prefix=f"andon-ray-{os.getpid()}-", dir=here)
 
 
 def _require_server(address: str) -> None:
