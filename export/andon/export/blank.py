@@ -62,8 +62,11 @@ def with_golden(data: bytes, card: Card, items: Sequence[NDArray[Any]], *, real:
 
 
 def calibrated_input(spec: InputSpec, good: Collection) -> InputSpec:
-    """Return the input spec. If all parts are frames of the same size, fix this frame size in it."""
-    if isinstance(spec, FrameSpec) and isinstance(good.found, FoundFrames):
+    """Return the input spec. If all parts are frames of the same size, fix this frame size in it.
+
+    Tiles are made for one frame size, which the spec already has.
+    """
+    if isinstance(spec, FrameSpec) and spec.tiles is None and isinstance(good.found, FoundFrames):
         return replace(spec, frame_size=good.found.frame_size)
     return spec
 

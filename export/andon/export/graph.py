@@ -23,7 +23,6 @@ from andon.runtime.model_file.format import IR_VERSION, OPSET
 from andon.runtime.schema import SCENE_FEATURES, FrameSpec, InputSpec, ScoreRule
 from andon.runtime.typical_window import typical
 
-
 Sizes = dict[int, Any]
 """Dynamic dimensions of a tensor by axis."""
 
@@ -52,8 +51,7 @@ class Pipeline(nn.Module):
         self.restore = Restore(spec)
         if scene and not isinstance(spec, FrameSpec):
             raise ConfigError("scene check: expected frames, got windows of sensor values. Leave out the scene check.")
-        tiles = spec.tiles if isinstance(spec, FrameSpec) else None
-        self.tiles = JudgeTiles(spec, tiles) if isinstance(spec, FrameSpec) and tiles is not None else None
+        self.tiles = JudgeTiles(spec, spec.tiles) if isinstance(spec, FrameSpec) and spec.tiles is not None else None
         self.scene = SceneFeatures(spec.mean, spec.scale) if scene and isinstance(spec, FrameSpec) else None
 
     def forward(self, raw: Tensor) -> tuple[Tensor, ...]:

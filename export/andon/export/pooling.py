@@ -24,8 +24,7 @@ class Pool(nn.Module):
         self.rule = rule
         self.windows = isinstance(spec, WindowSpec)
         self.smooth = Smooth(rule.smooth) if rule.smooth > 0 and not self.windows else nn.Identity()
-        tiled = isinstance(spec, FrameSpec) and spec.tiles is not None
-        self.tiles = TileWindows(spec, spec.tiles) if tiled else None
+        self.tiles = TileWindows(spec, spec.tiles) if isinstance(spec, FrameSpec) and spec.tiles is not None else None
 
     def forward(self, evidence: Evidence, excess: Tensor | None = None) -> dict[str, Tensor]:
         """Pool one batch.

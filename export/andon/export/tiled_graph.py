@@ -42,14 +42,14 @@ def trace_tiled(pipeline: Pipeline) -> onnx.ModelProto:
         ConfigError: the pipeline has no tiles.
         ParityError: the graph contains an operator with random results.
     """
-    if pipeline.tiles is None:
-        raise ConfigError("tiles: expected an input with tiles, got one without. Use graph.trace.")
-    pipeline = pipeline.eval()
     tiles = pipeline.tiles
+    if tiles is None:
+        raise ConfigError("tiles: expected an input with tiles, got one without. Use graph.trace.")
+    pipeline.eval()
     frame = example_input(pipeline.spec)
     with torch.no_grad():
         begin = _Begin(pipeline, tiles)
-        cropped, preview, reason, *rest = begin(frame)
+        cropped, preview, _, *rest = begin(frame)
         reading = tuple(rest[: len(_READING)])
         scene = rest[len(_READING) :]
         chunks = chunks_of(tiles.tiles)
@@ -158,12 +158,15 @@ def _from_flat(tensors: Sequence[Tensor]) -> Reading:
     return Reading(list(tensors[:phases]), list(tensors[phases : 2 * phases]), tensors[-2], tensors[-1])
 
 
+_Content = tuple[int, tuple[int, ...], bytes]
+
+
 class _Assembly:
     """A graph that grows by copies of other graphs. Equal constants are stored once."""
 
     def __init__(self, first: onnx.ModelProto) -> None:
         self.graph = first.graph
-        self._stored = {_content(tensor): tensor.name for tensor in self.graph.initializer}
+        self._stored: dict[_Content, str] = {_content(tensor): tensor.name for tensor in self.graph.initializer}
         self._taken = {tensor.name for tensor in (*self.graph.initializer, *self.graph.input)}
         self._taken |= {name for node in self.graph.node for name in node.output}
 
@@ -212,12 +215,15 @@ class _Assembly:
         )
 
     def _numbers(self, values: Sequence[int]) -> str:
-        return self._constant(numpy_helper.from_array(torch.tensor(values).numpy(), f"numbers_{'_'.join(map(str, values))}"))
+        return self._constant(
+            numpy_helper.from_array(torch.tensor(values).numpy(), f"numbers_{'_'.join(map(str, values))}")
+        )
 
     def _constant(self, tensor: onnx.TensorProto) -> str:
         content = _content(tensor)
         if content not in self._stored:
-            name, number = tensor.name, 0
+            name: str = tensor.name
+            number = 0
             while name in self._taken:
                 number += 1
                 name = f"{tensor.name}_{number}"
@@ -229,6 +235,6 @@ class _Assembly:
         return self._stored[content]
 
 
-def _content(tensor: onnx.TensorProto) -> tuple[int, tuple[int, ...], bytes]:
+def _content(tensor: onnx.TensorProto) -> _Content:
     array = numpy_helper.to_array(tensor)
     return tensor.data_type, tuple(tensor.dims), array.tobytes()

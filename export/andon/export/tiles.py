@@ -34,7 +34,9 @@ def canvas(spec: FrameSpec, tiles: Tiles) -> tuple[int, int]:
     (704, 1024)
     """
     height, width = spec.size
-    return tiles.rows * (height - tiles.overlap) + tiles.overlap, tiles.columns * (width - tiles.overlap) + tiles.overlap
+    return tiles.rows * (height - tiles.overlap) + tiles.overlap, tiles.columns * (
+        width - tiles.overlap
+    ) + tiles.overlap
 
 
 def chunks_of(tiles: Tiles) -> list[Chunk]:

@@ -14,7 +14,16 @@ import msgspec
 
 from andon.runtime.calibration_facts import percent
 from andon.runtime.model_file.format import ModelFile, read
-from andon.runtime.schema import RAW_SCORE, SCENE_FEATURES, Context, FrameSpec, OutsideCheck, SceneCheck, WindowSpec
+from andon.runtime.schema import (
+    RAW_SCORE,
+    SCENE_FEATURES,
+    Card,
+    Context,
+    FrameSpec,
+    OutsideCheck,
+    SceneCheck,
+    WindowSpec,
+)
 
 SUMMARY = "show what a model file judges, what it promises, and its origin"
 
@@ -56,18 +65,9 @@ def render(model: ModelFile) -> str:
     card, calibration = model.card, model.card.calibration
     rows: list[tuple[str, str]] = [("name", f"{card.name}  ({card.detector} v{card.detector_version})")]
     if isinstance(card.input, FrameSpec):
-        colour = "RGB" if card.input.channels == 3 else "grey"
-        size = f"{card.input.frame_size[0]} x {card.input.frame_size[1]}" if card.input.frame_size else "any size"
-        rows.append(
-            (
-                "judges",
-                f"{colour} frames, {size}, resized to {card.input.size[0]} x {card.input.size[1]} px (height x width)",
-            )
-        )
-        if card.input.dtype == "uint16":
-            scale = f"{card.input.black:g} becomes grey level 0, {card.input.white:g} becomes 255"
-            rows.append(("levels", f"uint16 (10 to 16 bits per channel): {scale}"))
-        rows.append(("scene", _scene(card.input.scene)))
+        rows.extend(_frames(card.input))
+        if card.memory_mb is not None:
+            rows.append(("memory", f"about {card.memory_mb:.0f} MB for a process that judges one frame at a time"))
     else:
         rows.extend(_windows(card.input))
         rows.append(("outside", _outside(card.input.outside)))
@@ -106,10 +106,7 @@ def render(model: ModelFile) -> str:
             else ""
         )
         rows.append(("calibrated", f"{calibration.date}, on {card.provider}, {card.precision}{only}"))
-    pooled = {"mean": "mean", "max": "maximum", "top": f"mean of the highest {percent(card.reading.share)}"}[
-        card.reading.pool
-    ]
-    rows.append(("score", f"{pooled} of {card.reading.map}" if card.reading.map else str(card.reading.score)))
+    rows.append(("score", _score(card)))
     if card.checkpoint_epoch is not None:
         rows.append(
             (
@@ -127,6 +124,39 @@ def render(model: ModelFile) -> str:
     rows.append(("digest", f"{model.digest[:12]}   file {model.file_sha256[:12]}   graph {model.graph_sha256[:12]}"))
     rows.append(("size", f"{len(model.data) / 1e6:.2f} MB"))
     return "\n".join(f"{label:<11} {text}" for label, text in rows)
+
+
+def _frames(spec: FrameSpec) -> list[tuple[str, str]]:
+    colour = "RGB" if spec.channels == 3 else "grey"
+    frame = f"{spec.frame_size[0]} x {spec.frame_size[1]}" if spec.frame_size else "any size"
+    size = f"{spec.size[0]} x {spec.size[1]} px (height x width)"
+    if spec.tiles is None:
+        rows = [("judges", f"{colour} frames, {frame}, resized to {size}")]
+    else:
+        rows = [
+            ("judges", f"{colour} frames, {frame}, cut into tiles of {size}"),
+            (
+                "tiles",
+                f"{spec.tiles.rows} rows x {spec.tiles.columns} columns with an overlap of {spec.tiles.overlap} px",
+            ),
+            ("", f"{spec.tiles.chunk} tiles are judged at a time"),
+        ]
+    if spec.dtype == "uint16":
+        scale = f"{spec.black:g} becomes grey level 0, {spec.white:g} becomes 255"
+        rows.append(("levels", f"uint16 (10 to 16 bits per channel): {scale}"))
+    rows.append(("scene", _scene(spec.scene)))
+    return rows
+
+
+def _score(card: Card) -> str:
+    """Return the rule of the deciding score."""
+    if card.reading.map is None:
+        return str(card.reading.score)
+    share = percent(card.reading.share)
+    pooled = {"mean": "mean", "max": "maximum", "top": f"mean of the highest {share}"}[card.reading.pool]
+    if isinstance(card.input, FrameSpec) and card.input.tiles is not None:
+        return f"largest value of all tiles: {pooled} of {card.reading.map} in a tile"
+    return f"{pooled} of {card.reading.map}"
 
 
 def _windows(spec: WindowSpec) -> list[tuple[str, str]]:

@@ -29,11 +29,11 @@ from itertools import accumulate
 from typing import Annotated, Literal, NamedTuple
 
 import torch
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
-from andon.foundation.errors import ConfigError, TrainingError
+from andon.foundation.errors import ConfigError, DataError, TrainingError
 from andon.foundation.progress import silent, track
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule, Weights
 from andon.sources.collection import Found, FoundFrames
@@ -51,6 +51,7 @@ from andon.training.nets.backbones import (
 from andon.training.nets.core_set import k_centre, one_thread
 from andon.training.nets.patch_memory import PatchMemory
 from andon.training.nets.suspects import Drawn, suspects
+from andon.training.recipe import tiling
 from andon.training.recipe.recipe import FitContext, Nearest, Part, Recipe, TrainingData
 from andon.training.recipe.top_share import check_share
 from andon.training.recipe.wrong_data import expected_frames
@@ -96,6 +97,16 @@ class Settings(Struct, frozen=True, kw_only=True):
                 "preset's size"
             ),
             extra={"unit": "px"},
+        ),
+    ] = None
+    tile: Annotated[
+        Annotated[str, Meta(pattern=tiling.PATTERN)] | None,
+        Meta(
+            description=(
+                "for small defects in large frames: cut the frames into overlapping tiles of the network's size. auto: so many "
+                "that the frame keeps its size. 3x4: 3 rows of 4 tiles. The time grows with their number. All frames must have "
+                "one size. none: no tiles"
+            )
         ),
     ] = None
     taps: Annotated[
@@ -241,6 +252,7 @@ class PatchCore(Scorer):
         known = taps_of(settings.backbone)
         self.average = settings.average
         self.side = _side(settings, spec)
+        self.tiles = 1 if spec.tiles is None else spec.tiles.rows * spec.tiles.columns
         self.backbone = build_backbone(settings.backbone, plan.taps, spec.channels)
         # features of medium depth: deep enough for parts of an object, and not too coarse for small frames
         self.scene = max((place for place, tap in enumerate(plan.taps) if known[tap].stride <= SCENE_STRIDE), default=0)
@@ -280,7 +292,7 @@ def fit(scorer: PatchCore, good: TrainingData, settings: Settings, context: FitC
     with torch.no_grad():
         drawn, origins = draw(scorer, good.train, plan.candidates, context)
         taps = remember(scorer, drawn, origins, plan, context)
-        found = suspects(taps, len(good.train))
+        found = suspects(taps, len(good.train) // scorer.tiles)
         leave_out = settings.suspects == "leave_out" and bool(found)
         if leave_out:
             unlike = torch.tensor([suspect.place for suspect in found])
@@ -327,12 +339,13 @@ def choose(drawn: Sequence[Tensor], count: int, context: FitContext) -> list[Ten
 
 
 def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) -> tuple[list[Tensor], list[Tensor]]:
-    """Draw for each tap at most `candidates` patches at random places, equally many from each picture.
+    """Draw for each tap at most `candidates` patches at random places, equally many from each picture or tile.
 
     Memory contains these patches and one batch, for any number of pictures.
 
     Returns:
-        The patches of each tap ``[R, channels]``, and their origins, int32 ``[R, 2]``: place of the picture, and cell.
+        The patches of each tap ``[R, channels]``, and their origins, int32 ``[R, 2]``: place of the picture, and cell. With
+        tiles, the cells of a picture are numbered tile by tile.
 
     Raises:
         TrainingError: the features are not finite.
@@ -357,7 +370,9 @@ def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) ->
             for picture, (count, rows) in enumerate(zip(wanted, planes.flatten(2).transpose(1, 2), strict=True), first):
                 places = torch.randperm(len(rows), generator=generator)[:count]
                 kept.append(rows[places.to(rows.device)])
-                origin.append(torch.stack([torch.full_like(places, picture), places], dim=1).to(torch.int32))
+                frame, tile = divmod(picture, scorer.tiles)
+                cells = places + tile * len(rows)
+                origin.append(torch.stack([torch.full_like(places, frame), cells], dim=1).to(torch.int32))
     result = [torch.cat(rows) for rows in drawn]
     if not all(bool(rows.isfinite().all()) for rows in result):
         raise TrainingError("the backbone's features are not finite. Its weights are damaged: replace the file.")
@@ -417,7 +432,22 @@ def _input(settings: Settings, found: Found) -> InputSpec:
         "" if settings.size else f" (their long side in multiples of {MULTIPLE}, at most {plan.size})",
         "" if found.frame_size else "largest ", height, width,
     )  # fmt: skip
-    return FrameSpec(channels=1 if found.channels == 1 else 3, size=(size, size), mean=MEAN, scale=SCALE)
+    spec = FrameSpec(channels=1 if found.channels == 1 else 3, size=(size, size), mean=MEAN, scale=SCALE)
+    return spec if settings.tile is None else _tiled(spec, settings.tile, found)
+
+
+def _tiled(spec: FrameSpec, asked: str, found: FoundFrames) -> FrameSpec:
+    """Return the input with tiles. ``auto`` gives none if one tile covers the frame."""
+    if found.frame_size is None:
+        raise DataError(
+            "--tile: expected frames of one size, because the tiles are fixed, got frames of several sizes. Choose one with "
+            "--frame-size, or leave out --tile."
+        )
+    tiles = tiling.tiles_for(asked, found.frame_size, spec.size)
+    if tiles is None:
+        logger.info("--tile auto: no tiles, because one of %d x %d px covers the frames", *spec.size)
+        return spec
+    return structs.replace(spec, tiles=tiles, frame_size=found.frame_size)
 
 
 def _build(settings: Settings, spec: InputSpec) -> PatchCore:

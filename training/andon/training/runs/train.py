@@ -42,6 +42,7 @@ from andon.training.runs.data_warnings import (
     mixed_sizes,
     of_log,
     suspicious,
+    tiles_asked_for,
 )
 from andon.training.runs.fit_state import FolderContext
 from andon.training.runs.folder_lock import LOCK, SILENT_S, lock_folder, who_holds
@@ -212,8 +213,9 @@ def _warnings_before_the_fit(plan: Plan, opened: Collection | Log, good: Prepare
     warnings = (
         mixed_sizes(found),
         large_frames(found, good.spec, plan.settings, cell=plan.recipe.cell(plan.settings)),
+        tiles_asked_for(found, good.spec),
         few_parts(
-            len(good.train),
+            len(good.train.keys),
             len({ref.part for ref in kept_back}),
             share=plan.share,
             grouped=plan.options.group is not None,
