@@ -17,7 +17,7 @@ from andon.runtime.schema import RAW_SCORE, FrameSpec, Reason, Status
 from andon.runtime.session import open_session
 
 BATCHES = (1, 2, 5)
-TILED_BATCHES = (1, 3)
+TILED_BATCHES = (1, 2)
 
 
 class Parity(Struct, frozen=True, kw_only=True):

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from andon.export.preprocessing import PREPARATION
-from andon.foundation.errors import TrainingError
+from andon.foundation.errors import ConfigError, TrainingError
 from andon.foundation.progress import Progress, silent
 from andon.runtime.schema import FrameSpec, InputSpec, WindowSpec
 from andon.sources.collection import Collection, FoundFrames
@@ -90,7 +90,7 @@ def train(
         TrainingError: the folder already contains a run, another process trains in it, the training diverged, or the run
             to resume has other data, settings or options.
         DataError: the data are not suitable, or there are no parts to watch.
-        ConfigError: unknown detector or setting, a share out of bounds, or `watch_every` without `watch`.
+        ConfigError: unknown detector or setting, a share out of bounds, `watch_every` without `watch`, or `watch` with tiles.
         DeviceError: the device does not exist.
     """
     known = detector if isinstance(detector, Recipe) else recipe(detector)
@@ -134,6 +134,10 @@ def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: 
             calibration_share=plan.share,
             reading=WindowReading(detrend=options.detrend, context=options.context),
             progress=progress,
+        )
+    if isinstance(good.spec, FrameSpec) and good.spec.tiles is not None and observe.watch is not None:
+        raise ConfigError(
+            "--watch: expected a training without tiles, got one with tiles. Leave out --watch or --tile."
         )
     record = RunRecord(
         recipe=plan.recipe.name,
