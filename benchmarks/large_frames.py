@@ -79,7 +79,7 @@ def defective(size: tuple[int, int], seed: Sequence[int], diameter: float) -> Pi
 def _plate(generator: Generator, size: tuple[int, int]) -> Plane:
     """Draw the surface: levels of grey, ``[H, W]``."""
     height, width = size
-    tone = np.full(size, generator.uniform(115, 135), np.float32)
+    tone: Plane = np.full(size, generator.uniform(115, 135), np.float32)
     for cell, strength in ((3, 7.0), (14, 4.0), (120, 4.0)):
         tone += strength * generator.uniform(0.8, 1.2) * _noise(generator, size, cell)
     # traces of milling, which no two plates have at the same place

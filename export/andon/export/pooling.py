@@ -64,8 +64,8 @@ class Pool(nn.Module):
     def _worst_tile(self, maps: Tensor) -> Tensor:
         """Pool each tile by the rule, as if it were a frame, and return the largest result.
 
-        The highest values of a whole large map would be diluted: a share of 1 % of 4096 x 3000 pixels is as large as 350 x 350
-        pixels, and a small defect hardly changes its mean. By tile, a defect counts as much as in a frame of a tile's size.
+        In a whole large map, a small defect would be diluted. A share of 1 % of 4096 x 3000 pixels is as large as 350 x 350
+        pixels, and a spot hardly changes its mean. By tile, a defect counts as much as in a frame of a tile's size.
         """
         assert self.tiles is not None
         windows = self.tiles(maps)

@@ -17,9 +17,9 @@ class Memory(NamedTuple):
     """Memory in bytes. None: unknown, as on systems without /proc."""
 
     total: int | None
-    """What a process can have at most: memory and swap, or the limit of the control group if it is smaller."""
+    """Memory and swap of the machine, or the limit of the control group if it is smaller."""
     available: int | None
-    """What can be used now without swapping."""
+    """Memory that can be used now without swapping."""
 
 
 def refuse_too_little(needed_mb: float | None, memory: Memory) -> None:

@@ -50,7 +50,7 @@ def peak_memory_mb(data: bytes) -> float | None:
 
 
 def peak_bytes() -> int | None:
-    """Return the peak resident memory of this process so far, in bytes; None if the system does not tell.
+    """Return the peak resident memory of this process so far, in bytes; None if the system does not state it.
 
     The counter of `resource.getrusage` starts with the peak of the parent process, so it is not used.
     """

@@ -494,9 +494,9 @@ def tiled_run(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
 def test_with_tiles_each_stored_patch_names_its_frame_and_its_cell_in_a_tile(tiled_run: LoadedRun) -> None:
     tiles = tiled_run.spec.tiles if isinstance(tiled_run.spec, FrameSpec) else None
     assert tiles is not None
-    memory = tiled_run.scorer.memories[0]
+    assert isinstance(tiled_run.scorer, PatchCore)
 
-    frame, cell = memory.get_buffer("origin").T
+    frame, cell = tiled_run.scorer.memories[0].get_buffer("origin").T
 
     assert (tiles.rows, tiles.columns, tiles.overlap) == (4, 6, 32)
     assert 0 <= int(frame.min()) <= int(frame.max()) < len(tiled_run.record.split.train)

@@ -1,6 +1,6 @@
 """Reduce a model file to the part of its graph that one output needs. ONNX Runtime computes all nodes of a graph otherwise.
 
-The result is for a session only: it has no metadata, so it is no model file.
+The result is for a session only: a model file also has metadata.
 """
 
 from andon.foundation.errors import ConfigError

@@ -103,9 +103,9 @@ class Settings(Struct, frozen=True, kw_only=True):
         Annotated[str, Meta(pattern=tiling.PATTERN)] | None,
         Meta(
             description=(
-                "for small defects in large frames: cut the frames into overlapping tiles of the network's size. auto: so many "
-                "that the frame keeps its size. 3x4: 3 rows of 4 tiles. The time grows with their number. All frames must have "
-                "one size. none: no tiles"
+                "for small defects in large frames: cut the frames into overlapping tiles of the network's size. auto: as "
+                "many as are needed to keep the frame at its size. 3x4: 3 rows of 4 tiles. The time grows with their number. "
+                "All frames must have one size. none: no tiles"
             )
         ),
     ] = None

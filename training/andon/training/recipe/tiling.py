@@ -1,7 +1,7 @@
 """Choose the tiles for large frames, and estimate what they cost, before anything is trained.
 
 A tile has the size of the network's input. Its overlap with the next one is about an eighth of that, so that a defect on the
-border of a tile lies inside its neighbour.
+border of a tile is inside its neighbour.
 """
 
 import math
@@ -36,7 +36,7 @@ BYTES_PER_PIXEL, BASE_BYTES = 220, 140e6
 
 
 class Cost(Struct, frozen=True, kw_only=True):
-    """What tiles cost when a frame is judged. Rough estimates."""
+    """Rough estimates of the cost of judging a frame."""
 
     tiles: int
     seconds: float
