@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from msgspec import structs
 from tests.export.toys import Frames
 from torch import Tensor, nn
 
@@ -107,6 +108,25 @@ def test_the_reader_of_model_files_accepts_the_graph(graph: onnx.ModelProto) -> 
     assert [value.name for value in survey(folded.SerializeToString()).inputs] == ["frame"]
 
 
+@pytest.mark.slow
+def test_frames_of_16_bits_have_the_scores_of_those_of_8_bits(graph: onnx.ModelProto) -> None:
+    deep = structs.replace(SPEC, dtype="uint16", black=0.0, white=65535.0)
+    raw = batch(2).numpy()
+
+    sessions = [
+        onnxruntime().InferenceSession(one.SerializeToString(), providers=["CPUExecutionProvider"])
+        for one in (graph, trace_tiled(pipeline(deep)))
+    ]
+    eight, sixteen = (
+        session.run(None, {"frame": frames})
+        for session, frames in zip(sessions, (raw, raw.astype(np.uint16) * 257), strict=True)
+    )
+
+    for one, other in zip(eight, sixteen, strict=True):
+        np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
 def test_the_same_pipeline_gives_the_same_bytes(graph: onnx.ModelProto) -> None:
     again = trace_tiled(pipeline())
 

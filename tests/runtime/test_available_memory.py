@@ -40,6 +40,18 @@ def test_a_container_has_what_its_limit_leaves(tmp_path: Path) -> None:
     assert memory_here(machine(tmp_path, files)) == Memory(total=500_000_000, available=250_000_000)
 
 
+def test_the_smallest_limit_of_all_groups_around_a_process_counts(tmp_path: Path) -> None:
+    files = {"proc/meminfo": MEMINFO, "proc/self/cgroup": "0::/lines/one\n"}
+    for place, limit in (("lines/one", 900_000_000), ("lines", 600_000_000)):
+        files |= {
+            f"sys/fs/cgroup/{place}/memory.max": f"{limit}\n",
+            f"sys/fs/cgroup/{place}/memory.swap.max": "0\n",
+            f"sys/fs/cgroup/{place}/memory.current": "100000000\n",
+        }
+
+    assert memory_here(machine(tmp_path, files)) == Memory(total=600_000_000, available=500_000_000)
+
+
 def test_a_container_that_may_swap_without_limit_has_no_total_of_its_own(tmp_path: Path) -> None:
     files = {
         "proc/meminfo": MEMINFO,

@@ -65,58 +65,68 @@ def memory_here(root: Path = _ROOT) -> Memory:
 
 
 def _group(root: Path) -> Memory:
-    """Return the limit of the control group of this process and what is left of it, version 2 or 1."""
+    """Return what the control groups of this process allow: its own group and those around it, version 2 or 1."""
     folder = root / "sys/fs/cgroup"
     own = [line.split(":", 2) for line in _text(root / "proc/self/cgroup").splitlines() if line.count(":") >= 2]
-    unified = next((path for number, _, path in own if number == "0"), "/").strip("/")
-    for place in (folder / unified, folder):
-        limit = _number(_text(place / "memory.max"))
-        if limit is not None:
-            swap = _number(_text(place / "memory.swap.max"))
-            used = _number(_text(place / "memory.current"))
-            # pages of files that were read are freed when memory is needed
-            cached = _words(_text(place / "memory.stat")).get("inactive_file", 0)
-            unlimited_swap = _text(place / "memory.swap.max").strip() == "max"
-            total = None if unlimited_swap else limit + (swap or 0)
-            return Memory(total, None if used is None else max(0, limit - used + cached))
-    named = next((path for _, kinds, path in own if "memory" in kinds.split(",")), "/").strip("/")
-    for place in (folder / "memory" / named, folder / "memory"):
-        limit = _number(_text(place / "memory.limit_in_bytes"))
-        if limit is not None and limit < _UNLIMITED:
-            used = _number(_text(place / "memory.usage_in_bytes"))
-            cached = _words(_text(place / "memory.stat")).get("total_inactive_file", 0)
-            return Memory(None, None if used is None else max(0, limit - used + cached))
-    return Memory(None, None)
+    unified = next((path for number, _, path in own if number == "0"), "/")
+    named = next((path for _, kinds, path in own if "memory" in kinds.split(",")), "/")
+    groups = [_version_2(place) for place in _upwards(folder, unified)]
+    groups += [_version_1(place) for place in _upwards(folder / "memory", named)]
+    return Memory(_least(*(group.total for group in groups)), _least(*(group.available for group in groups)))
+
+
+def _upwards(folder: Path, path: str) -> list[Path]:
+    """Return the folder of a control group and of all groups around it. In a container, the own path may not be visible."""
+    names = [name for name in path.split("/") if name not in ("", "..")]
+    return [folder.joinpath(*names[:count]) for count in range(len(names), -1, -1)]
+
+
+def _version_2(place: Path) -> Memory:
+    limit, used = _number(_text(place / "memory.max")), _number(_text(place / "memory.current"))
+    if limit is None:
+        return Memory(None, None)
+    swap = _text(place / "memory.swap.max").strip()
+    total = None if swap == "max" else limit + (_number(swap) or 0)
+    # pages of files that were read are freed when memory is needed
+    cached = _words(_text(place / "memory.stat")).get("inactive_file", 0)
+    return Memory(total, None if used is None else max(0, limit - used + cached))
+
+
+def _version_1(place: Path) -> Memory:
+    limit, used = _number(_text(place / "memory.limit_in_bytes")), _number(_text(place / "memory.usage_in_bytes"))
+    if limit is None or limit >= _UNLIMITED or used is None:
+        return Memory(None, None)
+    cached = _words(_text(place / "memory.stat")).get("total_inactive_file", 0)
+    return Memory(None, max(0, limit - used + cached))
 
 
 def _text(path: Path) -> str:
     """Return the content of a file of the system, empty if it cannot be read."""
     try:
         return path.read_text(encoding="ascii", errors="replace")
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a path with a null byte
         return ""
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.strip().isdigit() else None
+    return int(text) if text.strip().isdecimal() and text.isascii() else None
 
 
 def _words(text: str) -> dict[str, int]:
     """Return lines of a name and a number."""
     pairs = (line.split() for line in text.splitlines())
-    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdecimal() and pair[1].isascii()}
 
 
 def _kilobytes(text: str) -> dict[str, int]:
     """Return the entries of /proc/meminfo in bytes."""
     rows = (line.replace(":", " ").split() for line in text.splitlines())
-    return {row[0]: 1024 * int(row[1]) for row in rows if len(row) >= 2 and row[1].isdigit()}
+    return {row[0]: 1024 * int(row[1]) for row in rows if len(row) >= 2 and row[1].isdecimal() and row[1].isascii()}
 
 
 def _sum(one: int | None, other: int | None) -> int | None:
     return None if one is None else one + (other or 0)
 
 
-def _least(one: int | None, other: int | None) -> int | None:
-    known = [value for value in (one, other) if value is not None]
-    return min(known, default=None)
+def _least(*values: int | None) -> int | None:
+    return min((value for value in values if value is not None), default=None)
