@@ -107,9 +107,8 @@ def _seen(generator: Generator, plate: Plane) -> Picture:
     turn = generator.uniform(0, 2 * np.pi)
     across, down = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
     light = 1 + 0.07 * (np.float32(np.cos(turn)) * across + np.float32(np.sin(turn)) * down[:, np.newaxis])
-    blurred = cv2.GaussianBlur(
-        plate * light * np.float32(generator.uniform(0.93, 1.07)), (0, 0), generator.uniform(0.6, 0.9)
-    )
+    light *= np.float32(generator.uniform(0.93, 1.07))
+    blurred: Plane = np.asarray(cv2.GaussianBlur(plate * light, (0, 0), generator.uniform(0.6, 0.9)), np.float32)
     blurred += 3 * generator.standard_normal(plate.shape, dtype=np.float32)
     frame = np.empty((height, width, 3), np.uint8)
     for channel, tint in enumerate((0.97, 1.0, 1.04)):
