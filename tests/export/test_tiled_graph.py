@@ -103,7 +103,9 @@ def test_chunks_are_written_out_and_weights_are_stored_once(graph: onnx.ModelPro
 
 
 def test_the_reader_of_model_files_accepts_the_graph(graph: onnx.ModelProto) -> None:
-    folded = fold(graph, SPEC)
+    copied = onnx.ModelProto()
+    copied.CopyFrom(graph)
+    folded = fold(copied, SPEC)
 
     assert [value.name for value in survey(folded.SerializeToString()).inputs] == ["frame"]
 
@@ -162,15 +164,15 @@ def test_a_file_with_tiles_accepts_frames_of_its_size_only(exported: Exported) -
         detector(np.asarray(batch(1, (80, 171))[0]))
 
 
-def test_int8_is_refused_with_tiles(tmp_path: Path) -> None:
+def test_lower_precisions_are_refused_with_tiles(tmp_path: Path) -> None:
     parts = Frames(70, size=(80, 170))
 
-    with pytest.raises(ConfigError, match="expected a run without tiles"):
+    with pytest.raises(ConfigError, match="--precision: expected float32 with tiles"):
         export(
             pipeline(scene=False),
             parts,
             tmp_path / "int8.onnx",
             request=CalibrationRequest(date="2026-01-02"),
-            int8=Int8(parts=parts),
+            reduced=Int8(parts=parts),
         )
     assert not (tmp_path / "int8.onnx").exists()
