@@ -526,6 +526,14 @@ def test_tiles_that_one_tile_would_replace_are_left_out() -> None:
     assert spec.tiles is None
 
 
+def test_fewer_cells_of_a_tile_than_of_a_whole_map_count_unless_the_share_is_given(tiled_run: LoadedRun) -> None:
+    chosen = msgspec.structs.replace(TILED, share=0.1)
+
+    assert RECIPE.score_rule(TILED, tiled_run.spec).share == 0.005
+    assert RECIPE.score_rule(TINY, SPEC).share == 0.01
+    assert RECIPE.score_rule(chosen, tiled_run.spec).share == 0.1
+
+
 def test_watching_is_refused_with_tiles(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--watch: expected a training without tiles"):
         train("patchcore", SyntheticFrames(30, LARGE), tmp_path / "run", settings=TILED, watch=tmp_path)
