@@ -77,19 +77,21 @@ def trace_tiled(pipeline: Pipeline) -> onnx.ModelProto:
             outputs[name].append(given[name])
     end = _End(pipeline, tiles, names)
     example = (maps, preview, *scene)
+    with torch.no_grad():
+        others = [name for name in end.outputs(*example) if name != "score"]
     last = traced(
         end,
         example,
         (tuple({1: batch[0]} for _ in maps), *(batch for _ in example[1:])),
         [*(f"map_{name}" for name in names), "preview", *["scene"][: len(scene)]],
-        [RAW_SCORE, *end.names],
+        [RAW_SCORE, *others],
     ).graph
     inputs = {f"map_{name}": result.concatenate(outputs[name], f"map_{name}") for name in names}
     inputs |= {"preview": "preview"} | ({"scene": "scene"} if scene else {})
     wanted = {output.name: output for output in last.output}
     result.add(last, prefix="end_", inputs=inputs, keep=tuple(wanted))
     reasons = next(output for output in result.graph.output if output.name == INPUT_REASON)
-    return result.model([wanted[RAW_SCORE], reasons, *(wanted[name] for name in end.names)])
+    return result.model([wanted[RAW_SCORE], reasons, *(wanted[name] for name in others)])
 
 
 class _Begin(nn.Module):
@@ -130,12 +132,14 @@ class _End(nn.Module):
         self.pool, self.scene, self.tiles = pipeline.pool, pipeline.scene, tiles
         self.maps = maps
         self._outputs_of: Callable[..., dict[str, Tensor]] = pipeline.outputs_of
-        self.names = pipeline.evidence_names()
 
     def forward(self, maps: tuple[Tensor, ...], preview: Tensor, scene: Tensor | None = None) -> tuple[Tensor, ...]:
-        evidence = self.tiles.join(dict(zip(self.maps, maps, strict=True)))._replace(scene=scene)
-        outputs = self._outputs_of(evidence, preview, preview)
+        outputs = self.outputs(maps, preview, scene)
         return outputs.pop("score"), *outputs.values()
+
+    def outputs(self, maps: tuple[Tensor, ...], preview: Tensor, scene: Tensor | None = None) -> dict[str, Tensor]:
+        evidence = self.tiles.join(dict(zip(self.maps, maps, strict=True)))._replace(scene=scene)
+        return self._outputs_of(evidence, preview, preview)
 
 
 def _example_maps(
