@@ -91,7 +91,7 @@ def test_the_graph_crops_as_pictures_of_its_evidence_are_laid(height: int, width
 
     rows, columns = window((height, width), (left, top, right, bottom))
 
-    assert torch.equal(preparation._crop(frame), frame[:, rows, columns])
+    assert torch.equal(preparation.crop(frame), frame[:, rows, columns])
 
 
 def test_a_black_frame_with_sensor_noise_has_no_contrast() -> None:

@@ -26,6 +26,7 @@ from andon.runtime.detector import Detector
 from andon.runtime.grey_levels import grey_levels, raw_levels
 from andon.runtime.items import Item, Ref
 from andon.runtime.model_file.format import ModelFile, SceneNumbers, Tail, parse, seal
+from andon.runtime.model_file.pruning import only
 from andon.runtime.schema import SCENE_FEATURES, FrameSpec, SceneCheck
 from andon.runtime.session import open_session
 from andon.sources.collection import Collection
@@ -99,7 +100,8 @@ def fit_scene(
     spec = model.card.input
     if not isinstance(spec, FrameSpec) or spec.scene is None:
         raise ConfigError("scene check: expected a model file with a scene check, got one without it.")
-    detector = Detector(model, open_session(data, threads=threads), frame_size="any")
+    # a small part of the graph, and of the time, for a file with tiles
+    detector = Detector(model, open_session(only(data, SCENE_FEATURES), threads=threads), frame_size="any")
     chosen = parts.refs if refs is None else refs
     good, wrong = _measure(detector, spec, parts, chosen, seed=seed, progress=progress)
     count = spec.scene.features // spec.scene.limits

@@ -63,10 +63,13 @@ def with_golden(data: bytes, card: Card, items: Sequence[NDArray[Any]], *, real:
 
 
 def calibrated_input(spec: InputSpec, good: Collection) -> InputSpec:
-    """Return the input spec. If all parts are frames of the same size, fix this frame size in it, or that of the masks."""
+    """Return the input spec. If all parts are frames of the same size, fix this frame size in it, or that of the masks.
+
+    Tiles are made for one frame size, which the spec already has.
+    """
     if isinstance(spec, FrameSpec) and masked(spec):
         return replace(spec, frame_size=mask_size(spec))
-    if isinstance(spec, FrameSpec) and isinstance(good.found, FoundFrames):
+    if isinstance(spec, FrameSpec) and spec.tiles is None and isinstance(good.found, FoundFrames):
         return replace(spec, frame_size=good.found.frame_size)
     return spec
 

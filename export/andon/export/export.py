@@ -45,6 +45,7 @@ from andon.export.parity import Parity, gate
 from andon.export.precision_gate import BenchFiles, PrecisionCheck, precision_gate
 from andon.export.provenance import Provenance
 from andon.export.quantization import quantize
+from andon.export.tiled_graph import trace_tiled
 from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.printable import printable
@@ -54,6 +55,7 @@ from andon.runtime.calibration_facts import Precision, Provider
 from andon.runtime.items import Lost
 from andon.runtime.mask_pixels import mask_size
 from andon.runtime.model_file.format import ModelFile, parse
+from andon.runtime.peak_memory import peak_memory_mb
 from andon.runtime.schema import FrameSpec, WindowSpec
 from andon.runtime.session import open_session
 from andon.sources.collection import Collection
@@ -143,7 +145,11 @@ def export(
         defects_below(len(defects.refs), missed, request.promise.confidence)  # before anything is scored
     target = Path(path)
     origin = provenance or Provenance()
-    graph = fold(trace(pipeline.eval()), pipeline.spec)
+    if reduced is not None and pipeline.tiles is not None:
+        raise ConfigError(
+            "--precision: expected float32 with tiles, got another one. Leave out --precision, or train without --tile."
+        )
+    graph = fold(trace(pipeline.eval()) if pipeline.tiles is None else trace_tiled(pipeline), pipeline.spec)
     converted = _converted(graph, reduced)
     spec = calibrated_input(pipeline.spec, good)
     items = some_items(good, size=mask_size(spec) if isinstance(spec, FrameSpec) else None)
@@ -152,7 +158,10 @@ def export(
         """Return the calibrated file with this graph, and the scores of the calibration parts."""
         named = replace(origin, name=origin.name or target.stem)
         card = card_of(graph, spec, pipeline.rule, named, precision=precision)
-        uncalibrated = with_golden(blank(graph, card), card, items, real=golden_real)
+        uncalibrated = blank(graph, card)
+        if pipeline.tiles is not None:
+            card = replace(card, memory_mb=peak_memory_mb(uncalibrated))
+        uncalibrated = with_golden(uncalibrated, card, items, real=golden_real)
         if scene_parts is not None:
             uncalibrated = fit_scene(uncalibrated, scene_parts, threads=min(4, os.cpu_count() or 1), progress=progress)
         scores = score(uncalibrated, good, device=device, progress=progress)

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,11 +17,15 @@ from andon.export.masks import judged_pixels
 from andon.export.pooling import Pool
 from andon.export.preprocessing import PrepareWindows, Restore, prepare
 from andon.export.scene import SceneFeatures
+from andon.export.tiles import JudgeTiles
 from andon.foundation.errors import ConfigError, ParityError
 from andon.runtime.grey_levels import raw_levels
 from andon.runtime.model_file.format import IR_VERSION, OPSET
 from andon.runtime.schema import SCENE_FEATURES, FrameSpec, InputSpec, ScoreRule
 from andon.runtime.typical_window import typical
+
+Sizes = dict[int, Any]
+"""Dynamic dimensions of a tensor by axis."""
 
 
 class Pipeline(nn.Module):
@@ -48,6 +52,7 @@ class Pipeline(nn.Module):
         self.restore = Restore(spec)
         if scene and not isinstance(spec, FrameSpec):
             raise ConfigError("scene check: expected frames, got windows of sensor values. Leave out the scene check.")
+        self.tiles = JudgeTiles(spec, spec.tiles) if isinstance(spec, FrameSpec) and spec.tiles is not None else None
         self.scene = None
         if scene and isinstance(spec, FrameSpec):
             self.scene = SceneFeatures(spec.mean, spec.scale, judged_pixels(spec))
@@ -66,12 +71,24 @@ class Pipeline(nn.Module):
         return [name for name in outputs if name != "score"]
 
     def _outputs(self, prepared: Tensor, raw: Tensor) -> dict[str, Tensor]:
-        evidence: Evidence = self.scorer(prepared)
+        return self.outputs_of(self._evidence(prepared, raw), prepared, raw)
+
+    def outputs_of(self, evidence: Evidence, prepared: Tensor, raw: Tensor) -> dict[str, Tensor]:
+        """Pool evidence and return all outputs by name, ``score`` first."""
         excess = self.prepare.excess(raw) if isinstance(self.prepare, PrepareWindows) else None
         outputs: dict[str, Tensor] = self.pool(evidence, excess)
         pictures = {name: self.restore(image, raw) for name, image in evidence.images.items()}
         scene = {} if self.scene is None else {SCENE_FEATURES: self.scene(prepared, evidence.scene)}
         return outputs | pictures | dict(evidence.tables) | scene
+
+    def _evidence(self, prepared: Tensor, raw: Tensor) -> Evidence:
+        """Judge prepared inputs. With tiles, `prepared` is the whole frame at the size of one tile: only the scene sees it."""
+        if self.tiles is None:
+            whole: Evidence = self.scorer(prepared)
+            return whole
+        evidence: Evidence = self.tiles(self.scorer, raw)
+        scene = self.scorer(prepared).scene if self.scene is not None else None
+        return evidence._replace(scene=scene)
 
 
 def example_input(spec: InputSpec) -> Tensor:
@@ -95,19 +112,37 @@ def trace(pipeline: Pipeline) -> onnx.ModelProto:
         ParityError: the graph contains an operator with random results.
     """
     frames = isinstance(pipeline.spec, FrameSpec)
-    sizes: dict[int, Any] = {0: Dim("N", min=1)}
+    sizes: Sizes = {0: Dim("N", min=1)}
     if frames:
         sizes |= {1: Dim("H", min=16), 2: Dim("W", min=16)}
     names = [RAW_SCORE, INPUT_REASON, *pipeline.evidence_names()]
+    return traced(pipeline, (example_input(pipeline.spec),), (sizes,), ["frame" if frames else "window"], names)
+
+
+def traced(
+    module: nn.Module, example: tuple[Any, ...], sizes: tuple[Any, ...], inputs: Sequence[str], outputs: Sequence[str]
+) -> onnx.ModelProto:
+    """Return a module as an ONNX graph, stripped of paths and source lines.
+
+    Args:
+        module: the module. It is switched to eval mode.
+        example: its arguments.
+        sizes: the dynamic dimensions of each argument.
+        inputs: names of the tensors in the arguments.
+        outputs: names of the results.
+
+    Raises:
+        ParityError: the graph contains an operator with random results.
+    """
     with torch.no_grad(), _quiet("torch.onnx"), _quiet("onnxscript"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch 2.13 logs warnings about its own internals during tracing
         program = torch.onnx.export(
-            pipeline.eval(),
-            (example_input(pipeline.spec),),
+            module.eval(),
+            example,
             dynamo=True,
-            dynamic_shapes=(sizes,),
-            input_names=["frame" if frames else "window"],
-            output_names=names,
+            dynamic_shapes=sizes,
+            input_names=list(inputs),
+            output_names=list(outputs),
             opset_version=OPSET,
             external_data=False,
             verbose=False,

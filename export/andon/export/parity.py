@@ -14,10 +14,11 @@ from andon.foundation.errors import ParityError
 from andon.runtime.detector import Detector
 from andon.runtime.mask_pixels import masked
 from andon.runtime.model_file.format import parse
-from andon.runtime.schema import RAW_SCORE, Reason, Status
+from andon.runtime.schema import RAW_SCORE, FrameSpec, Reason, Status
 from andon.runtime.session import open_session
 
 BATCHES = (1, 2, 5)
+TILED_BATCHES = (1, 2)
 
 
 class Parity(Struct, frozen=True, kw_only=True):
@@ -31,7 +32,7 @@ class Parity(Struct, frozen=True, kw_only=True):
 
 
 def gate(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Parity:
-    """Compare a calibrated file with its module on batches of 1, 2 and 5 items, and frames also at another size.
+    """Compare a calibrated file with its module on batches of 1, 2 and 5 items, and frames without tiles also at another size.
 
     A file with masks refuses frames of another size.
 
@@ -50,8 +51,11 @@ def gate(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Pari
     unit = calibration.good_scale if calibration else 0.0
     worst, compared, near = 0.0, 0, 0
     allowed = model.card.tolerance
-    _check_rows_are_independent(detector, items, unit)
-    for batch in _batches(items, other_size=not masked(pipeline.spec)):
+    tiled = isinstance(pipeline.spec, FrameSpec) and pipeline.spec.tiles is not None
+    # frames with tiles are large, so they need fewer
+    sizes = TILED_BATCHES if tiled else BATCHES
+    _check_rows_are_independent(detector, items[: max(sizes)], max(sizes), unit)
+    for batch in _batches(items, sizes, other_size=not (tiled or masked(pipeline.spec))):
         with torch.no_grad():
             eager, reason, *_ = pipeline(torch.from_numpy(np.stack(batch)))
         got = raw_scores(detector, batch)
@@ -88,10 +92,10 @@ def gate(pipeline: Pipeline, data: bytes, items: Sequence[NDArray[Any]]) -> Pari
     return Parity(compared=compared, worst_relative=worst, near_threshold=near)
 
 
-def _check_rows_are_independent(detector: Detector, items: Sequence[NDArray[Any]], unit: float) -> None:
+def _check_rows_are_independent(detector: Detector, items: Sequence[NDArray[Any]], size: int, unit: float) -> None:
     """Refuse a scorer that scores a part differently in a batch, because its verdict would depend on its neighbours."""
     allowed = detector.card.tolerance
-    batch = raw_scores(detector, [items[place % len(items)] for place in range(max(BATCHES))])
+    batch = raw_scores(detector, [items[place % len(items)] for place in range(size)])
     for item, together in zip(items, batch, strict=False):
         alone = raw_scores(detector, [item])[0]
         if not math.isnan(alone) and not abs(alone - together) <= allowed * max(abs(alone), unit):
@@ -112,10 +116,13 @@ def raw_scores(detector: Detector, items: Sequence[NDArray[Any]]) -> list[float]
     return [verdict.score for verdict in detector.batch(items)]
 
 
-def _batches(items: Sequence[NDArray[Any]], *, other_size: bool) -> list[list[NDArray[Any]]]:
-    """Return batches of real items, repeated if there are too few, and for frames a batch of another size if asked for."""
-    batches = [[items[place % len(items)] for place in range(size)] for size in BATCHES]
-    if other_size and items[0].ndim == 3:
+def _batches(items: Sequence[NDArray[Any]], sizes: Sequence[int], *, other_size: bool) -> list[list[NDArray[Any]]]:
+    """Return batches of real items, repeated if there are too few, and for frames a batch of another size.
+
+    Files with tiles accept one frame size only.
+    """
+    batches = [[items[place % len(items)] for place in range(size)] for size in sizes]
+    if items[0].ndim == 3 and other_size:
         height, width = items[0].shape[:2]
         smaller = [
             np.ascontiguousarray(item[: max(16, height * 7 // 10), : max(16, width * 8 // 10)]) for item in batches[1]

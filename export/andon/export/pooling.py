@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from andon.export.evidence import Evidence
 from andon.export.masks import JudgedCells
+from andon.export.tiles import TileWindows
 from andon.foundation.errors import ConfigError
 from andon.foundation.settings import nearest
-from andon.runtime.schema import InputSpec, ScoreRule, WindowSpec
+from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule, WindowSpec
 
 
 class Pool(nn.Module):
@@ -25,6 +26,7 @@ class Pool(nn.Module):
         self.windows = isinstance(spec, WindowSpec)
         self.cells = JudgedCells(spec)
         self.smooth = Smooth(rule.smooth) if rule.smooth > 0 and not self.windows else nn.Identity()
+        self.tiles = TileWindows(spec, spec.tiles) if isinstance(spec, FrameSpec) and spec.tiles is not None else None
 
     def forward(self, evidence: Evidence, excess: Tensor | None = None) -> dict[str, Tensor]:
         """Pool one batch.
@@ -45,7 +47,7 @@ class Pool(nn.Module):
         deciding = self.rule.map or next(iter(evidence.maps), None)
         for name, raw_map in evidence.maps.items():
             smoothed = self.cells.smoothed(raw_map, self.smooth)
-            score = self._pool(smoothed)
+            score = self._pool(self.cells.values(smoothed)) if self.tiles is None else self._worst_tile(smoothed)
             if name == self.rule.map:
                 outputs["score"] = score
             else:
@@ -61,8 +63,18 @@ class Pool(nn.Module):
             return {"channel_scores": deciding.mean(dim=1), "step_scores": deciding.mean(dim=2)}
         return {"anomaly_map": deciding}
 
-    def _pool(self, values: Tensor) -> Tensor:
-        flat = self.cells.values(values)
+    def _worst_tile(self, maps: Tensor) -> Tensor:
+        """Pool each tile by the rule, as if it were a frame, and return the largest result.
+
+        In a whole large map, a small defect would be diluted. A share of 1 % of 4096 x 3000 pixels is as large as 350 x 350
+        pixels, and a spot hardly changes its mean. By tile, a defect counts as much as in a frame of a tile's size.
+        """
+        assert self.tiles is not None
+        windows = self.tiles(maps)
+        return self._pool(windows.flatten(0, 1)).reshape(-1, windows.shape[1]).amax(dim=1)
+
+    def _pool(self, flat: Tensor) -> Tensor:
+        """Pool rows of values, ``[N, V]``."""
         if self.rule.pool == "mean":
             return flat.mean(dim=1)
         if self.rule.pool == "max":

@@ -33,19 +33,24 @@ class PrepareFrames(nn.Module):
 
     def forward(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Crop, resize, convert to grey levels, measure the contrast, normalise, and fill the pixels that do not count."""
-        grey_levels = self._grey_levels(self.resize(self._crop(frame)))
+        grey_levels = self.grey_levels(self.resize(self.crop(frame)))
         contrast = self.fill.values(grey_levels.mean(dim=1)).std(dim=1, correction=0)
         reason = torch.where(contrast < self.spec.min_contrast, int(Reason.NO_CONTRAST), 0).to(torch.int32)
-        return self.fill((grey_levels - self.spec.mean) / self.spec.scale), reason
+        return self.fill(self.normalise(grey_levels)), reason
 
-    def _grey_levels(self, levels: Tensor) -> Tensor:
+    def normalise(self, grey_levels: Tensor) -> Tensor:
+        """Return the input of the network for grey levels."""
+        return (grey_levels - self.spec.mean) / self.spec.scale
+
+    def grey_levels(self, levels: Tensor) -> Tensor:
         """Convert the levels of resized uint16 frames. This is linear, so it costs less after resizing than before."""
         black, white = self.spec.black, self.spec.white
         if self.spec.dtype == "uint8":
             return levels
         return ((levels - black) * (255.0 / (white - black))).clamp(0.0, 255.0)
 
-    def _crop(self, frame: Tensor) -> Tensor:
+    def crop(self, frame: Tensor) -> Tensor:
+        """Cut out the part of the frame that the network sees."""
         left, top, right, bottom = (round(10_000 * share) for share in self.spec.crop)
         if (left, top, right, bottom) == (0, 0, 10_000, 10_000):
             return frame

@@ -7,6 +7,8 @@ A large frame is first thinned, while its pixels are still integers: per axis, a
 This halves the cost of a 1080p frame. All positions are computed with integers, because runtimes round floats differently.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -35,44 +37,80 @@ class Resize(nn.Module):
 
     def forward(self, frame: Tensor) -> Tensor:
         """Resize a batch: first the rows, then the columns."""
-        height, width = self.size
-        channels = frame.shape[3]
+        height, width = frame.shape[1], frame.shape[2]
         if self.thin:
-            pixels, for_rows, for_columns = self._thinned(frame)
-        else:
-            for_rows = _weights(torch.arange(frame.shape[1])[None], frame.shape[1], height, height)
-            for_columns = _weights(torch.arange(frame.shape[2])[None], frame.shape[2], width, width)
-            pixels = frame.reshape(-1, 1, frame.shape[1], frame.shape[2] * channels)
-        for_rows, for_columns = for_rows.to(frame.device), for_columns.to(frame.device)
-        blocks, taps = for_columns.shape[0], for_columns.shape[2]
-        rows = (for_rows @ pixels.float()).reshape(-1, height, blocks * taps * channels)
-        columns = for_columns @ rows.transpose(1, 2).reshape(-1, blocks, taps, channels * height)
-        return columns.reshape(-1, width, channels, height).permute(0, 2, 3, 1)
+            return read(frame, self.reading(height, width))
+        for_rows = _weights(torch.arange(height)[None], height, self.size[0], self.size[0])
+        for_columns = _weights(torch.arange(width)[None], width, self.size[1], self.size[1])
+        pixels = frame.reshape(-1, 1, height, width * frame.shape[3])
+        return _product(pixels, for_rows.to(frame.device), for_columns.to(frame.device), frame.shape[3])
 
-    def _thinned(self, frame: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the pixels that are needed, ``[N, blocks, taps, columns * C]``, and the weights of rows and columns.
+    def reading(self, height: int, width: int) -> "Reading":
+        """Return which pixels of frames of this size are read, and their weights.
 
         The columns that are read alternate between neighbouring rows. So rows of one phase are gathered together, and the
         weights of rows get the same order.
         """
-        height, width = frame.shape[1], frame.shape[2]
         rows, kept_rows, for_rows = _taps(height, self.size[0])
         columns, kept_columns, for_columns = _taps(width, self.size[1])
         middles = (2 * rows + 1) * height // (2 * kept_rows)
         # in quarters: no shift if each row is used by itself or if no column is skipped, all of it from a ratio of two
         ratios = ((kept_rows - self.size[0]) * 4 // self.size[0], (width - kept_columns) * 4 // kept_columns)
         spread: int = torch.sym_max(torch.sym_min(torch.sym_min(*ratios), 4), 0)  # type: ignore[no-untyped-call]
-        blocks, taps = rows.shape
-        pixels = []
-        for phase, shift in enumerate(PHASES):
-            read = (32 * columns + 16 + shift * spread) * width // (32 * kept_columns)
-            one = frame.index_select(1, middles[:, phase :: len(PHASES)].flatten().to(frame.device))
-            one = one.index_select(2, read.flatten().to(frame.device))
-            pixels.append(
-                one.reshape(-1, blocks, len(range(phase, taps, len(PHASES))), columns.numel() * frame.shape[3])
-            )
-        ordered = [for_rows[:, :, phase :: len(PHASES)] for phase in range(len(PHASES))]
-        return torch.cat(pixels, dim=2), torch.cat(ordered, dim=2), for_columns
+        read = [(32 * columns + 16 + shift * spread) * width // (32 * kept_columns) for shift in PHASES]
+        phases = range(len(PHASES))
+        ordered = [for_rows[:, :, phase :: len(PHASES)] for phase in phases]
+        return Reading(
+            [middles[:, phase :: len(PHASES)] for phase in phases], read, torch.cat(ordered, dim=2), for_columns
+        )
+
+
+class Reading(NamedTuple):
+    """Pixels that `Resize` reads from frames of one size, and their weights. `PHASES` shift the columns of some rows."""
+
+    rows: list[Tensor]
+    """Rows of the frame by phase, ``[blocks, taps]``."""
+    columns: list[Tensor]
+    """Columns of the frame by phase, ``[blocks, taps]``."""
+    for_rows: Tensor
+    """Weights of the rows, ``[blocks, outputs per block, taps]``, in the order of the phases."""
+    for_columns: Tensor
+    """Weights of the columns, ``[blocks, outputs per block, taps]``."""
+
+    def part(self, rows: slice, columns: slice) -> "Reading":
+        """Return the reading of a rectangle of the resized frame. It has the same values there as in the whole resized frame.
+
+        Args:
+            rows: blocks of output rows. A block has at most `LARGEST_BLOCK` outputs, the most that divide the side.
+            columns: blocks of output columns.
+        """
+        return Reading(
+            [places[rows] for places in self.rows],
+            [places[columns] for places in self.columns],
+            self.for_rows[rows],
+            self.for_columns[columns],
+        )
+
+
+def read(frame: Tensor, reading: Reading) -> Tensor:
+    """Return the levels ``[N, C, h, w]`` of frames ``[N, H, W, C]`` by a reading."""
+    pixels = []
+    for rows, columns in zip(reading.rows, reading.columns, strict=True):
+        one = frame.index_select(1, rows.flatten().to(frame.device))
+        one = one.index_select(2, columns.flatten().to(frame.device))
+        pixels.append(one.reshape(-1, *rows.shape, columns.numel() * frame.shape[3]))
+    weights = (reading.for_rows.to(frame.device), reading.for_columns.to(frame.device))
+    return _product(torch.cat(pixels, dim=2), *weights, frame.shape[3])
+
+
+def _product(pixels: Tensor, for_rows: Tensor, for_columns: Tensor, channels: int) -> Tensor:
+    """Return the levels ``[N, C, h, w]`` of pixels ``[N, blocks, taps, columns * C]`` by their weights."""
+    height = for_rows.shape[0] * for_rows.shape[1]
+    width = for_columns.shape[0] * for_columns.shape[1]
+    blocks, taps = for_columns.shape[0], for_columns.shape[2]
+    rows = (for_rows @ pixels.float()).reshape(-1, height, blocks * taps * channels)
+    columns = for_columns @ rows.transpose(1, 2).reshape(-1, blocks, taps, channels * height)
+    return columns.reshape(-1, width, channels, height).permute(0, 2, 3, 1)
 
 
 def _taps(length: int, side: int) -> tuple[Tensor, int, Tensor]:

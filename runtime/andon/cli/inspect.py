@@ -17,6 +17,7 @@ from andon.runtime.model_file.format import ModelFile, read
 from andon.runtime.schema import (
     RAW_SCORE,
     SCENE_FEATURES,
+    Card,
     Context,
     FrameSpec,
     Mask,
@@ -66,6 +67,8 @@ def render(model: ModelFile) -> str:
     rows: list[tuple[str, str]] = [("name", f"{card.name}  ({card.detector} v{card.detector_version})")]
     if isinstance(card.input, FrameSpec):
         rows.extend(_frames(card.input))
+        if card.memory_mb is not None:
+            rows.append(("memory", f"about {card.memory_mb:.0f} MB for a process that judges one frame at a time"))
     else:
         rows.extend(_windows(card.input))
         rows.append(("outside", _outside(card.input.outside)))
@@ -104,10 +107,7 @@ def render(model: ModelFile) -> str:
             else ""
         )
         rows.append(("calibrated", f"{calibration.date}, on {card.provider}, {card.precision}{only}"))
-    pooled = {"mean": "mean", "max": "maximum", "top": f"mean of the highest {percent(card.reading.share)}"}[
-        card.reading.pool
-    ]
-    rows.append(("score", f"{pooled} of {card.reading.map}" if card.reading.map else str(card.reading.score)))
+    rows.append(("score", _score(card)))
     if card.checkpoint_epoch is not None:
         rows.append(
             (
@@ -129,10 +129,19 @@ def render(model: ModelFile) -> str:
 
 def _frames(spec: FrameSpec) -> list[tuple[str, str]]:
     colour = "RGB" if spec.channels == 3 else "grey"
-    size = f"{spec.frame_size[0]} x {spec.frame_size[1]}" if spec.frame_size else "any size"
-    rows = [
-        ("judges", f"{colour} frames, {size}, resized to {spec.size[0]} x {spec.size[1]} px (height x width)"),
-    ]
+    frame = f"{spec.frame_size[0]} x {spec.frame_size[1]}" if spec.frame_size else "any size"
+    size = f"{spec.size[0]} x {spec.size[1]} px (height x width)"
+    if spec.tiles is None:
+        rows = [("judges", f"{colour} frames, {frame}, resized to {size}")]
+    else:
+        rows = [
+            ("judges", f"{colour} frames, {frame}, cut into tiles of {size}"),
+            (
+                "tiles",
+                f"{spec.tiles.rows} rows x {spec.tiles.columns} columns with an overlap of {spec.tiles.overlap} px",
+            ),
+            ("", f"{spec.tiles.chunk} tiles are judged at a time"),
+        ]
     if spec.dtype == "uint16":
         scale = f"{spec.black:g} becomes grey level 0, {spec.white:g} becomes 255"
         rows.append(("levels", f"uint16 (10 to 16 bits per channel): {scale}"))
@@ -140,6 +149,17 @@ def _frames(spec: FrameSpec) -> list[tuple[str, str]]:
     rows.extend((name, _mask(name, mask)) for name, mask in masks if mask is not None)
     rows.append(("scene", _scene(spec.scene)))
     return rows
+
+
+def _score(card: Card) -> str:
+    """Return the rule of the deciding score."""
+    if card.reading.map is None:
+        return str(card.reading.score)
+    share = percent(card.reading.share)
+    pooled = {"mean": "mean", "max": "maximum", "top": f"mean of the highest {share}"}[card.reading.pool]
+    if isinstance(card.input, FrameSpec) and card.input.tiles is not None:
+        return f"largest value of all tiles: {pooled} of {card.reading.map} in a tile"
+    return f"{pooled} of {card.reading.map}"
 
 
 def _windows(spec: WindowSpec) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from andon.foundation.errors import ConfigError, DeviceError, InputError, JudgeError, ModelFileError
+from andon.runtime.available_memory import memory_here, refuse_too_little
 from andon.runtime.interpreter_exit import CALLS
 from andon.runtime.mask_pixels import mask_size
 from andon.runtime.model_file.format import OUTPUTS, ModelFile, parse, read
@@ -136,6 +137,7 @@ class Detector:
                     f"another type of device. Calibrate for this one: andon calibrate FILE.onnx --good PATH --device {device} "
                     "-o NEW.onnx. Or judge without a promise: provider='any' (--provider any)."
                 )
+        refuse_too_little(model.card.memory_mb, memory_here())
         detector = cls(model, open_session(model.data, device=device, threads=threads), frame_size=frame_size)
         # integer kernels differ between processors: those without VNNI saturate at 16 bits
         if detector.device != model.card.provider or model.card.precision != "float32":

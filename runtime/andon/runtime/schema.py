@@ -172,7 +172,12 @@ class Mask(Struct, frozen=True, kw_only=True):
 
 
 class Tiles(Struct, frozen=True, kw_only=True):
-    """Overlapping tiles of the network's `size` into which the graph cuts a frame. Reserved."""
+    """Overlapping tiles of the network's `size` into which the graph cuts frames of the size `FrameSpec.frame_size`.
+
+    The graph resizes a frame to ``rows * (height - overlap) + overlap`` by ``columns * (width - overlap) + overlap`` pixels and
+    cuts it. The maps of the tiles are blended linearly where they overlap. The score rule pools the part of the map that a tile
+    covers, and the largest result decides.
+    """
 
     rows: Annotated[int, Meta(ge=1, le=256)]
     columns: Annotated[int, Meta(ge=1, le=256)]
@@ -241,7 +246,7 @@ class FrameSpec(Struct, frozen=True, tag="frame", tag_field="kind", kw_only=True
     region: Mask | None = None
     """The only pixels that count."""
     tiles: Tiles | None = None
-    """Tiling of large frames. Reserved."""
+    """Tiles of large frames. None: the network sees the whole frame at once."""
     scene: SceneCheck | None = None
     """Check of the frame as a whole. None: no such check, so that a frame without a part can be OK."""
 
@@ -403,7 +408,10 @@ class Card(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     tolerance: Annotated[float, Meta(gt=0.0, le=0.1)] = TOLERANCE
     """Largest difference of a score between machines, relative to ``max(|score|, median |score| of good parts)``."""
     memory_mb: Positive | None = None
-    """Peak memory, in MB, of a process that judges with the file. Reserved."""
+    """Peak memory, in MB, of a process that judges one frame at a time, measured at the export. None: not measured.
+
+    Files with tiles have it. A reader compares it with the memory of the machine.
+    """
 
 
 def canonical_json(value: object) -> bytes:

@@ -36,11 +36,12 @@ from andon.training.detectors.patchcore import (
     plan_of,
     size_seen,
 )
+from andon.training.explanation.good_patches import GoodPatches
 from andon.training.nets.core_set import k_centre
 from andon.training.nets.patch_memory import CHUNK, FLOOR, NEIGHBOURS, PatchMemory, radii
 from andon.training.runs.export_run import export_run
 from andon.training.runs.record import write_record
-from andon.training.runs.run_folder import load
+from andon.training.runs.run_folder import LoadedRun, load
 
 TINY = Settings(preset="fast", size=64, taps=(4,), memory_mb=0.02, candidates=600)
 
@@ -495,3 +496,85 @@ def test_patches_of_cells_that_do_not_count_are_never_stored() -> None:
 
     columns = [sorted(set((origin[:, 1] % side).tolist())) for origin, side in zip(origins, (8, 4), strict=True)]
     assert columns == [[0, 1, 2, 3, 4], [0, 1, 2]]  # at stride 16, the third column ends at pixel 48, half of it counts
+
+
+NO_PROMISE = CalibrationRequest(date="2026-11-30", promise=PromiseRequest(no_promise=True))
+LARGE = (150, 220)
+TILED = msgspec.structs.replace(TINY, tile="auto")
+
+
+@pytest.fixture(scope="module")
+def tiled_run(tmp_path_factory: pytest.TempPathFactory) -> LoadedRun:
+    return train("patchcore", SyntheticFrames(30, LARGE), tmp_path_factory.mktemp("tiled") / "run", settings=TILED)
+
+
+def test_with_tiles_each_stored_patch_names_its_frame_and_its_cell_in_a_tile(tiled_run: LoadedRun) -> None:
+    tiles = tiled_run.spec.tiles if isinstance(tiled_run.spec, FrameSpec) else None
+    assert tiles is not None
+    assert isinstance(tiled_run.scorer, PatchCore)
+
+    frame, cell = tiled_run.scorer.memories[0].get_buffer("origin").T
+
+    assert (tiles.rows, tiles.columns, tiles.overlap) == (4, 6, 32)
+    assert 0 <= int(frame.min()) <= int(frame.max()) < len(tiled_run.record.split.train)
+    assert int(cell.max()) < 4 * 6 * 8 * 8
+    assert int(cell.max()) > 8 * 8  # not all from the first tile
+
+
+def test_tiles_are_stated_with_their_cost_before_training(tiled_run: LoadedRun) -> None:
+    texts = [warning.text for warning in tiled_run.record.warnings if warning.kind == "tiles"]
+
+    assert len(texts) == 1
+    assert "4 x 6 tiles of 64 x 64 px that overlap by 32 px" in texts[0]
+    assert "MB of memory" in texts[0]
+
+
+def test_tiles_of_frames_of_several_sizes_are_refused() -> None:
+    found = FoundFrames(channels=3, frame_size=None, largest=(80, 64), sizes=(((64, 96), 40), ((80, 64), 20)))
+
+    with pytest.raises(DataError, match="--tile: expected frames of one size"):
+        RECIPE.wanted_input(TILED, found)
+
+
+def test_tiles_that_one_tile_would_replace_are_left_out() -> None:
+    spec = RECIPE.wanted_input(TILED, FoundFrames(channels=3, frame_size=(64, 60), largest=(64, 60)))
+
+    assert isinstance(spec, FrameSpec)
+    assert spec.tiles is None
+
+
+def test_fewer_cells_of_a_tile_than_of_a_whole_map_count_unless_the_share_is_given(tiled_run: LoadedRun) -> None:
+    chosen = msgspec.structs.replace(TILED, share=0.1)
+
+    assert RECIPE.score_rule(TILED, tiled_run.spec).share == 0.005
+    assert RECIPE.score_rule(TINY, SPEC).share == 0.01
+    assert RECIPE.score_rule(chosen, tiled_run.spec).share == 0.1
+
+
+def test_watching_is_refused_with_tiles(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--watch: expected a training without tiles"):
+        train("patchcore", SyntheticFrames(30, LARGE), tmp_path / "run", settings=TILED, watch=tmp_path)
+
+
+@pytest.mark.slow
+def test_a_spot_that_vanishes_in_the_reduced_frame_is_found_with_tiles(tiled_run: LoadedRun, tmp_path: Path) -> None:
+    source, path = SyntheticFrames(30, LARGE), tmp_path / "tiled.onnx"
+    export_run(tiled_run, path, request=NO_PROMISE, data=source)
+    detector = Detector.load(path)
+    good = [synthetic_frame(seed, LARGE) for seed in range(900, 903)]
+    spots = [frame.copy() for frame in good]
+    for frame in spots:
+        frame[100:106, 150:156] = 255
+
+    verdicts, of_spots = detector.batch(good), detector.batch(spots)
+
+    assert max(one.score for one in verdicts) < min(one.score for one in of_spots)
+    # the hottest cell of the map is at the spot
+    row, column = np.unravel_index(of_spots[0].evidence["anomaly_map"].argmax(), (20, 28))
+    assert abs(row / 20 - 103 / 150) < 0.1
+    assert abs(column / 28 - 153 / 220) < 0.1
+    for frame, together in zip(spots, of_spots, strict=True):
+        alone = detector(frame)
+        assert (alone.status, alone.score) == (together.status, together.score)
+    with pytest.raises(ConfigError, match="--explain: expected a run without tiles"):
+        GoodPatches(tiled_run, detector, data=source)

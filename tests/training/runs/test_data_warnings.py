@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from tests.training.flat import train
 
 from andon.calibration.promise import ladder_alpha
@@ -19,6 +20,7 @@ from andon.runtime.schema import FrameSpec
 from andon.sources.collection import FoundFrames
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_frame, synthetic_log
 from andon.training.detectors.patchcore import Settings
+from andon.training.recipe.tiling import tiles_for
 from andon.training.runs.data_warnings import (
     FEW_TO_TRAIN,
     Suspect,
@@ -72,6 +74,29 @@ def test_a_remedy_that_is_already_used_is_not_offered() -> None:
 
     assert warning is not None
     assert "--preset" not in warning.text
+
+
+def test_tiles_are_offered_with_their_cost_for_frames_of_one_size() -> None:
+    warning = large_frames(frames((3000, 4096)), SPEC, Settings(), cell=16)
+    mixed = FoundFrames(channels=3, frame_size=None, largest=(3000, 4096), sizes=(((3000, 4096), 4), ((80, 64), 2)))
+    of_mixed = large_frames(mixed, SPEC, Settings(), cell=16)
+
+    assert warning is not None
+    assert "--tile auto would keep their detail: 9 x 12 tiles of 384 x 384 px" in warning.text
+    assert "about 109 times as long" in warning.text
+    assert of_mixed is not None
+    assert "only if all frames have one size: --frame-size" in of_mixed.text
+
+
+def test_frames_with_tiles_of_full_detail_are_not_warned_of() -> None:
+    tiles = tiles_for("auto", (3000, 4096), SPEC.size)
+    coarse = tiles_for("2x3", (3000, 4096), SPEC.size)
+    found = frames((3000, 4096))
+
+    assert large_frames(found, structs.replace(SPEC, tiles=tiles), Settings(tile="auto"), cell=16) is None
+    warning = large_frames(found, structs.replace(SPEC, tiles=coarse), Settings(tile="2x3"), cell=16)
+    assert warning is not None
+    assert "the network sees 704 x 1024" in warning.text
 
 
 @given(total=st.integers(20, 2000))

@@ -29,7 +29,8 @@ def model_facts(detector: Detector, name: str, data: str) -> ModelFacts:
     if isinstance(spec, FrameSpec):
         size = " x ".join(map(str, spec.frame_size)) if spec.frame_size else "any size"
         colour = "RGB" if spec.channels == 3 else "grey"
-        judges = f"{colour} frames, {size}, resized to {spec.size[0]} x {spec.size[1]} px (height x width)"
+        seen = "resized to" if spec.tiles is None else f"cut into {spec.tiles.rows} x {spec.tiles.columns} tiles of"
+        judges = f"{colour} frames, {size}, {seen} {spec.size[0]} x {spec.size[1]} px (height x width)"
     else:
         judges = f"windows of {spec.steps} rows, {spec.period_s:g} s apart, of {len(spec.channels)} channels"
     rows = [("detector", f"{card.detector}, version {card.detector_version}"), ("judges", judges)]

@@ -217,6 +217,8 @@ def _check_frames(spec: FrameSpec) -> None:
         raise ModelFileError(f"crop: expected left < right and top < bottom, got {list(spec.crop)}.")
     if not spec.black < spec.white:
         raise ModelFileError(f"white: expected a level above black ({spec.black:g}), got {spec.white:g}.")
+    if spec.tiles is not None and spec.frame_size is None:
+        raise ModelFileError("tiles: expected a frame_size, got none. Tiles are for frames of one size.")
     for name, mask in (("ignore", spec.ignore), ("region", spec.region)):
         if mask is not None and mask.frame_size != spec.frame_size:
             raise ModelFileError(

@@ -69,6 +69,10 @@ class GoodPatches:
                 f"--explain: {loaded.recipe.name} does not compare frames with patches of good parts, so there are no nearest "
                 f"patches to show. Detectors that do: {capable}. Use --overlay to see the heat map."
             )
+        if spec.tiles is not None:
+            raise ConfigError(
+                "--explain: expected a run without tiles, got one with tiles. Use --overlay to see the heat map."
+            )
         if card.reading.map is None:
             raise ConfigError("--explain: expected a model file whose score is pooled from a map. Leave the flag out.")
         if (card.detector, card.data_fingerprint) != (loaded.recipe.name, record.fingerprint):

@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from andon.calibration.contents import content_of, copied_items, copied_runs
 from andon.calibration.split import CALIBRATION_SHARE, Split, disjoint, split
 from andon.export.preprocessing import PrepareFrames, prepare
+from andon.export.tiles import CutTiles
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.items import Item, Lost, Ref
@@ -32,6 +33,7 @@ from andon.sources.series.windows import cut
 from andon.sources.subset import Subset
 from andon.training.fitting.frame_masks import NO_MASKS, Masks, with_masks
 from andon.training.fitting.level_scale import scaled
+from andon.training.fitting.prepared_tiles import PreparedTiles
 from andon.training.fitting.window_reading import AS_IT_IS, WindowReading, conditioned, prepared_for
 from andon.training.recipe.recipe import Recipe
 
@@ -88,6 +90,10 @@ class PreparedPart:
         """Keys of the items, in the order of their places."""
         return [ref.key for ref in self._refs]
 
+    def cut_by(self, cut: CutTiles) -> PreparedTiles:
+        """Return the tiles of the same frames."""
+        return PreparedTiles(self._collection, self._refs, cut)
+
     def _read(self, ref: Ref) -> Tensor:
         item = self._collection.read(ref)
         prepared = _prepared(item, self._prepare) if isinstance(item, Item) else item
@@ -111,8 +117,8 @@ class PreparedData:
         lost: tuple[str, ...],
         copies: tuple[str, ...],
         contents: Mapping[str, str],
-        train: PreparedPart,
-        validation: PreparedPart,
+        train: PreparedPart | PreparedTiles,
+        validation: PreparedPart | PreparedTiles,
         calibration: Collection,
     ) -> None:
         self.spec = spec
@@ -202,12 +208,17 @@ def prepare_data(
         spec = conditioned(standardised(spec, collection, train), collection, train, reading)
     elif deep:
         spec = scaled(spec, collection, train)
-    cache = _fits(len(train) + len(validation), spec, cache_bytes)
-    if not cache:
+    tiles = spec.tiles if isinstance(spec, FrameSpec) else None
+    cache = tiles is None and _fits(len(train) + len(validation), spec, cache_bytes)
+    if not cache and tiles is None:
         logger.info("prepared parts exceed the memory limit: each epoch decodes them again")
-    training_part, validation_part = (
+    parts: tuple[PreparedPart | PreparedTiles, ...] = tuple(
         reader.part(refs, prepare(spec), progress, cache=cache) for refs in (train, validation)
     )
+    if isinstance(spec, FrameSpec) and tiles is not None:
+        cut = CutTiles(spec, tiles)
+        parts = tuple(part.cut_by(cut) for part in parts if isinstance(part, PreparedPart))
+    training_part, validation_part = parts
     reader.refuse_if_many_were_lost()
     if not len(training_part):
         raise DataError("training set: expected readable good parts, got none. Check the files.")

@@ -45,7 +45,7 @@ from andon.training.fitting.device import Device
 from andon.training.fitting.frame_masks import Masks, fitted_to
 from andon.training.recommendation.candidate import RUN_FOLDER, UNDRAWN, Judged, Parts, run_candidate
 from andon.training.recommendation.choice import GAIN, Candidate, check_budget, check_gain, choose
-from andon.training.recommendation.menu import MENU
+from andon.training.recommendation.menu import MENU, menu_for
 from andon.training.recommendation.picture import picture
 from andon.training.recommendation.result import Failed, Recommendation, Row, markdown, sentence
 from andon.training.runs.export_run import export_run
@@ -78,7 +78,8 @@ class Options(Struct, frozen=True, kw_only=True):
     """As in `TrainOptions`."""
     bench_s: float = 2.0
     """Seconds of timing for each candidate."""
-    menu: tuple[str, ...] = MENU
+    menu: tuple[str, ...] | None = None
+    """Candidates as `parse_detector` reads them. None: `menu_for` the frames."""
 
 
 class Events(Struct, frozen=True, kw_only=True):
@@ -118,10 +119,13 @@ def recommend(
     folder, options, events = Path(out), options or Options(), events or Events()
     check_budget(budget_ms)
     check_gain(options.gain)
-    menu = [plan.parse_detector(text) for text in options.menu]
     good = _good_parts(data, options, events.progress)
-    masks = fitted_to(Masks(options.ignore, options.region), good.for_choice.found)
+    found = good.for_choice.found
+    assert isinstance(found, FoundFrames)
+    masks = fitted_to(Masks(options.ignore, options.region), found)
     marked = {name: mask.sha256 for name, mask in zip(masks._fields, masks, strict=True) if isinstance(mask, Mask)}
+    usual = MENU if marked else menu_for(found, budget_ms)  # masks do not work with tiles
+    menu = [plan.parse_detector(text) for text in options.menu or usual]
     parts = Parts(
         good=good.for_choice,
         digest=_digest_of({"parts": good.digest, **marked}) if marked else good.digest,
@@ -170,7 +174,7 @@ def recommend(
         )
     known = next((one.labelled for one in judged.values() if one.labelled), None)
     shown = paired.counts if paired is not None else (0, 0)
-    found = Recommendation(
+    result = Recommendation(
         data=shown_address(data),
         budget_ms=budget_ms,
         gain=options.gain,
@@ -202,8 +206,8 @@ def recommend(
         command=command,
         date=date,
     )
-    _write(folder, found)
-    return found
+    _write(folder, result)
+    return result
 
 
 class _Good(Struct, frozen=True, kw_only=True):

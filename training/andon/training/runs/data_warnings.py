@@ -12,10 +12,12 @@ from msgspec import Struct, structs
 from andon.calibration.promise import LADDER, ladder_alpha, parts_needed
 from andon.calibration.split import total_for
 from andon.calibration.windows_needed import windows_needed
+from andon.export.tiles import canvas
 from andon.foundation.printable import printable
 from andon.runtime.calibration_facts import percent
 from andon.runtime.schema import FrameSpec, WindowSpec
 from andon.sources.collection import FoundFrames
+from andon.training.recipe.tiling import AUTO, cost_text, tiles_for
 from andon.training.runs.window_choice import shown_time
 
 FEW_TO_TRAIN = 30
@@ -43,7 +45,7 @@ class Suspect(Struct, frozen=True, kw_only=True):
 class DataWarning(Struct, frozen=True, kw_only=True):
     """A warning about the good parts of a training."""
 
-    kind: Literal["mixed_sizes", "large_frames", "few_parts", "suspects", "few_windows", "log"]
+    kind: Literal["mixed_sizes", "large_frames", "tiles", "few_parts", "suspects", "few_windows", "log"]
     text: str
 
 
@@ -72,7 +74,8 @@ def large_frames(found: FoundFrames, spec: FrameSpec, settings: Any, *, cell: in
         cell: side of one cell of the detector's finest map, in pixels of the network.
     """
     height, width = found.frame_size or found.largest
-    factor = max(height / spec.size[0], width / spec.size[1])
+    seen = spec.size if spec.tiles is None else canvas(spec, spec.tiles)
+    factor = max(height / seen[0], width / seen[1])
     if factor < REDUCED:
         return None
     names = settings.__struct_fields__
@@ -87,10 +90,28 @@ def large_frames(found: FoundFrames, spec: FrameSpec, settings: Any, *, cell: in
     smallest = _rounded(max(2.0, cell / 2) * factor)
     return DataWarning(
         kind="large_frames",
-        text=f"the frames are {height} x {width} (height x width), but the network sees {spec.size[0]} x {spec.size[1]}: "
+        text=f"the frames are {height} x {width} (height x width), but the network sees {seen[0]} x {seen[1]}: "
         f"{covered}. Defects much smaller than about {smallest} pixels (a rough estimate) will probably be missed. "
-        f"If yours are smaller: {', or '.join(ways)}.",
+        f"If yours are smaller: {', or '.join(ways)}.{_tiles_offered(found, spec) if 'tile' in names else ''}",
     )
+
+
+def tiles_asked_for(found: FoundFrames, spec: FrameSpec) -> DataWarning | None:
+    """Return a statement of what the tiles of an input cost, or None if it has none."""
+    if spec.tiles is None or found.frame_size is None:
+        return None
+    return DataWarning(kind="tiles", text=f"{cost_text(spec.tiles, found.frame_size, spec)}.")
+
+
+def _tiles_offered(found: FoundFrames, spec: FrameSpec) -> str:
+    """Return what tiles of full detail would cost. Tiles are for frames of one size."""
+    if found.frame_size is None:
+        return " Tiles would keep the detail of small defects, but only if all frames have one size: --frame-size."
+    whole = structs.replace(spec, tiles=None)
+    tiles = tiles_for(AUTO, found.frame_size, spec.size)
+    if tiles is None:
+        return ""
+    return f" --tile auto would keep their detail: {cost_text(tiles, found.frame_size, whole)}."
 
 
 def few_parts(train: int, calibration: int, *, share: float, grouped: bool) -> DataWarning | None:

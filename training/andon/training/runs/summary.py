@@ -54,4 +54,5 @@ def _shape(spec: InputSpec) -> str:
     """Return the shape of the network's input for one part, as text."""
     if isinstance(spec, WindowSpec):
         return f"{spec.steps} rows x {len(spec.channels)} channels"
-    return f"{spec.channels} x {spec.size[0]} x {spec.size[1]}"
+    tiles = "" if spec.tiles is None else f"{spec.tiles.rows} x {spec.tiles.columns} tiles of "
+    return f"{tiles}{spec.channels} x {spec.size[0]} x {spec.size[1]}"

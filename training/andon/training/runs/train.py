@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from andon.export.preprocessing import PREPARATION
-from andon.foundation.errors import TrainingError
+from andon.foundation.errors import ConfigError, TrainingError
 from andon.foundation.progress import Progress, silent
 from andon.runtime.schema import FrameSpec, InputSpec, WindowSpec
 from andon.sources.collection import Collection, FoundFrames
@@ -43,6 +43,7 @@ from andon.training.runs.data_warnings import (
     mixed_sizes,
     of_log,
     suspicious,
+    tiles_asked_for,
 )
 from andon.training.runs.fit_state import FolderContext
 from andon.training.runs.folder_lock import LOCK, SILENT_S, lock_folder, who_holds
@@ -90,7 +91,7 @@ def train(
         TrainingError: the folder already contains a run, another process trains in it, the training diverged, or the run
             to resume has other data, settings or options.
         DataError: the data are not suitable, or there are no parts to watch.
-        ConfigError: unknown detector or setting, a share out of bounds, or `watch_every` without `watch`.
+        ConfigError: unknown detector or setting, a share out of bounds, `watch_every` without `watch`, or `watch` with tiles.
         DeviceError: the device does not exist.
     """
     known = detector if isinstance(detector, Recipe) else recipe(detector)
@@ -135,6 +136,10 @@ def _open(plan: Plan, data: Data, device: torch.device, threads: int, progress: 
             reading=WindowReading(detrend=options.detrend, context=options.context),
             masks=Masks(ignore=options.ignore, region=options.region),
             progress=progress,
+        )
+    if isinstance(good.spec, FrameSpec) and good.spec.tiles is not None and observe.watch is not None:
+        raise ConfigError(
+            "--watch: expected a training without tiles, got one with tiles. Leave out --watch or --tile."
         )
     record = RunRecord(
         recipe=plan.recipe.name,
@@ -214,8 +219,9 @@ def _warnings_before_the_fit(plan: Plan, opened: Collection | Log, good: Prepare
     warnings = (
         mixed_sizes(found),
         large_frames(found, good.spec, plan.settings, cell=plan.recipe.cell(plan.settings)),
+        tiles_asked_for(found, good.spec),
         few_parts(
-            len(good.train),
+            len(good.train.keys),
             len({ref.part for ref in kept_back}),
             share=plan.share,
             grouped=plan.options.group is not None,
