@@ -41,6 +41,7 @@ exit code 0: all cells are done. 3: a cell failed or belongs to another process.
 """
 
 import argparse
+import contextlib
 import logging
 import sys
 import time
@@ -200,7 +201,8 @@ def run(args: argparse.Namespace) -> int:
     engine = None
     if args.engine is not None:
         engine = EngineRequest(name=args.engine, address=args.address, workers=args.workers)
-    with ends_cleanly_on_sigterm(), sources_warn_once():
+    # Ray prints deaths of its workers on stdout, which belongs to the table
+    with ends_cleanly_on_sigterm(), sources_warn_once(), contextlib.redirect_stdout(sys.stderr):
         compared = compare(plan, args.out, where, part=part, events=_Reporter().events(), engine=engine)
     _print(compared.table, as_object=args.json)
     if compared.elsewhere:
