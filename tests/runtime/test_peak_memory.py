@@ -35,14 +35,11 @@ def test_a_file_that_cannot_judge_has_no_peak() -> None:
 
 
 @linux
-def test_the_peak_of_a_process_never_falls() -> None:
-    before = peak_bytes()
-    held = np.ones(20_000_000)
-    during = peak_bytes()
+def test_memory_that_was_freed_still_counts() -> None:
+    held = np.ones(20_000_000)  # 160 MB
+    assert held[-1] == 1
     del held
 
-    after = peak_bytes()
-    assert before is not None
-    assert during is not None
-    assert after is not None
-    assert before <= during <= after
+    peak = peak_bytes()
+    assert peak is not None
+    assert peak > 150e6

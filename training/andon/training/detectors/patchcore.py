@@ -212,7 +212,7 @@ TILE_SHARE = 0.005
 """Default share of the highest values, of the map and of a tile.
 
 Tiles are for small defects. One of the size of a cell changes at most 4 cells, and half a hundredth of a tile of the preset
-``standard`` is 3 cells. With a hundredth, 6 cells, spots of 12 px had an AUROC of .947 instead of .987 (docs/lab-log.md).
+``standard`` is 3 cells. With a hundredth, 6 cells, spots of 12 px had an AUROC of .944 instead of .969 (docs/lab-log.md).
 """
 SCENE_STRIDE = 16
 """Largest stride of the tap whose features describe the frame as a whole, for the scene check."""
