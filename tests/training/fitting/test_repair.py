@@ -91,7 +91,7 @@ def test_pictures_differ_where_the_mask_says_and_some_are_left_as_they_are() -> 
 def test_every_held_out_kind_is_validated_by_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def remember(_generator: Any, kind: str, _good: Any, _other: Any) -> None:
+    def remember(_generator: Any, kind: str, _good: Any, _other: Any, _judged: Any) -> None:
         asked.append(kind)
 
     monkeypatch.setattr("andon.training.fitting.repair.damaged", remember)
