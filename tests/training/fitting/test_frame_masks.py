@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from tests.training.flat import train
 
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.mask_pixels import judged_pixels
-from andon.runtime.schema import Channel, FrameSpec, WindowSpec
+from andon.runtime.schema import Channel, FrameSpec, Tiles, WindowSpec
 from andon.sources.collection import FoundFrames, FoundLogs
 from andon.training.contract.synthetic_data import FRAME_SIZE, SyntheticFrames
 from andon.training.fitting.frame_masks import NO_MASKS, Masks, with_masks
@@ -88,3 +89,10 @@ def test_a_run_keeps_its_mask_when_the_picture_of_the_mask_is_gone(tmp_path: Pat
     judged = judged_pixels(again.spec)
     assert judged is not None
     assert (judged == (picture == 0)).all()
+
+
+def test_masks_are_refused_with_tiles() -> None:
+    tiled = replace(SPEC, tiles=Tiles(rows=2, columns=2, overlap=32, chunk=2))
+
+    with pytest.raises(ConfigError, match="--ignore: expected frames without tiles, got --tile"):
+        with_masks(tiled, Masks(ignore=("0,0,10,10",)), FOUND, cell=8)

@@ -35,7 +35,7 @@ def with_masks(spec: InputSpec, masks: Masks, found: Found, *, cell: int) -> Inp
         cell: side of one cell of the finest map, in pixels of the network's input.
 
     Raises:
-        ConfigError: the detector judges windows of logs.
+        ConfigError: the detector judges windows of logs, or it cuts frames into tiles.
         DataError: the frames have several sizes, a mask does not fit, or nothing is left to judge.
     """
     flags = _flags(masks)
@@ -43,6 +43,8 @@ def with_masks(spec: InputSpec, masks: Masks, found: Found, *, cell: int) -> Inp
         return spec
     if not isinstance(spec, FrameSpec):
         raise ConfigError(f"{flags}: expected frames, got sensor logs. Leave out {flags}.")
+    if spec.tiles is not None:
+        raise ConfigError(f"{flags}: expected frames without tiles, got --tile. Leave out {flags} or --tile.")
     fitted = fitted_to(masks, found)
     spec = replace(spec, ignore=_or_none(fitted.ignore), region=_or_none(fitted.region))
     judged_cells(
