@@ -181,7 +181,7 @@ def follow(
                     silence = _silence(name, silences, period_s + WATCHDOG_MARGIN_S, clock.wall_s())
                     queue.give(silence, clock.mono_s(), report=True)
             account.observe()
-        stopped = not queue.exhausted()
+        stopped = stop.is_set() or not queue.exhausted()  # a source ends by itself soon after a stop
         queue.close()
         until_s = clock.mono_s() + FINISH_S
         while clock.mono_s() < until_s:
