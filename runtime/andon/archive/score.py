@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from andon.archive.block import Job, Maps, Task, key_of
+from andon.archive.file_system import stored_text
 from andon.archive.judging import Receipt, score_block
 from andon.archive.plan import DEFAULT_BLOCK_ROWS, ArchiveInput, open_input
 from andon.archive.results import (
@@ -116,7 +117,7 @@ class Archive:
             digest=digest.hexdigest()[:32],
             blocks=blocks,
             rows=rows if counted else None,
-            input=shown_address(self.input.address),
+            input=stored_text(shown_address(self.input.address)),
             model_sha256=self.job.model_sha256,
             device=self.job.device,
             maps=self.job.maps,
@@ -189,7 +190,13 @@ def open_archive(
         threads=threads,
         maps=maps,
     )
-    return Archive(job, open_input(address, card.input, block_rows=block_rows, stretches=stretches))
+    archive_input = open_input(address, card.input, block_rows=block_rows, stretches=stretches)
+    if archive_input.lists_parquet and Path(job.out).is_relative_to(Path(address).resolve()):
+        raise ConfigError(
+            f"--out: expected a folder outside of the input, got {out} inside of {address}. The next run would take the results "
+            "for input. Give another folder."
+        )
+    return Archive(job, archive_input)
 
 
 def blocks_done(archive: Archive) -> int:
@@ -250,7 +257,7 @@ def _reserve(out: Path, plan: Plan, *, new_plan: bool) -> None:
                 f"--out: expected a new folder or one with results, got {out} with other files. Give another folder."
             ) from None
         before = None
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, RecursionError) as error:
         raise DataError(f"{path}: expected the plan of earlier results, but it cannot be read: {error}.") from error
     if before is not None and before.digest != plan.digest and not new_plan:
         changed = [
@@ -298,7 +305,9 @@ class _Ledger:
             self._failures += 1
             self._full = self._full or receipt.disk_full
             if len(self._failed) < MOST_LISTED:
-                self._failed.append(MissingBlock(key=task.key, items=task.block.shown, error=receipt.error))
+                self._failed.append(
+                    MissingBlock(key=task.key, items=stored_text(task.block.shown), error=stored_text(receipt.error))
+                )
             return
         self._judged += not receipt.found
         self._before += receipt.found
