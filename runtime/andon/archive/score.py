@@ -39,7 +39,7 @@ from andon.foundation.progress import Progress, silent
 from andon.runtime.detector import Detector, FrameSize, ProviderRule
 from andon.runtime.model_file.format import read
 from andon.runtime.schema import WindowSpec, canonical_json
-from andon.runtime.session import Device
+from andon.runtime.session import MAX_THREADS, Device
 from andon.sources.addresses import scheme_of, shown_address
 
 PLAN_SCHEMA = "andon.plan/1"
@@ -164,6 +164,8 @@ def open_archive(
         raise ConfigError(
             f"block_rows: expected an integer of at least 1, got {block_rows}. Example: --block-rows 2000."
         )
+    if not 1 <= threads <= MAX_THREADS:
+        raise ConfigError(f"threads: expected an integer from 1 to {MAX_THREADS}, got {threads}. Example: --threads 1.")
     file = read(model)
     card = file.card
     bound = card.calibration.provider if card.calibration else None
