@@ -471,3 +471,15 @@ def test_a_block_that_another_run_wrote_meanwhile_is_not_missing(
             write_or_find(tmp_path / "out", "0123", [], identity)
 
     assert (entry.key, entry.counts.rows, found) == (path.stem, 31, True)
+
+
+def test_an_empty_text_in_the_input_is_no_value(frame_model: Path, tmp_path: Path) -> None:
+    names = ("line", "part_id", "lot", "label")
+    pq.write_table(
+        pa.table({"item_id": ["a"], "bytes": [b"x"]} | {name: [""] for name in names}), tmp_path / "in.parquet"
+    )
+
+    scored(frame_model, tmp_path / "in.parquet", tmp_path / "out")
+
+    # otherwise all rows would be one part in an audit
+    assert [rows(tmp_path / "out")[0][name] for name in names] == [None] * 4

@@ -158,7 +158,8 @@ def _facts(row: dict[str, Any], pictures: _Pictures, address: str) -> Facts:
         raise DataError(f"{address}: expected a name in each row of the column item_id, got an empty one.")
     files = pictures.files
     shown = None if uri is None else files.address(files.resolve(uri, pictures.folder))
-    return Facts(item_id=item_id, uri=shown, **{name: row.get(name) for name in GIVEN})
+    # many exports write an empty text where there is no value. It must not become a line, or one part of many rows
+    return Facts(item_id=item_id, uri=shown, **{name: row.get(name) or None for name in GIVEN})
 
 
 def _from_row(row: dict[str, Any], facts: Facts, pictures: _Pictures) -> Item | Lost:
