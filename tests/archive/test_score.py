@@ -483,3 +483,12 @@ def test_an_empty_text_in_the_input_is_no_value(frame_model: Path, tmp_path: Pat
 
     # otherwise all rows would be one part in an audit
     assert [rows(tmp_path / "out")[0][name] for name in names] == [None] * 4
+
+
+def test_a_run_that_was_killed_while_it_wrote_the_plan_does_not_block_the_folder(
+    frame_model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.0123456789abcdef.tmp").write_bytes(b"half of a pl")
+
+    assert scored(frame_model, pictures, tmp_path / "out").complete

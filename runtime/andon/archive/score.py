@@ -254,7 +254,12 @@ def _reserve(out: Path, plan: Plan, *, new_plan: bool) -> None:
     try:
         before = msgspec.json.decode(path.read_bytes(), type=Plan)
     except FileNotFoundError:
-        if out.is_dir() and any(out.iterdir()) and not new_plan:
+        # the temporary file of a plan that another run writes at this moment, or was killed before it was complete
+        names = [one.name for one in out.iterdir() if one.suffix != ".tmp"] if out.is_dir() else []
+        if PLAN in names:
+            _reserve(out, plan, new_plan=new_plan)
+            return
+        if names and not new_plan:
             raise ConfigError(
                 f"--out: expected a new folder or one with results, got {out} with other files. Give another folder."
             ) from None
