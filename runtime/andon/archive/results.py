@@ -29,7 +29,7 @@ MANIFEST_SCHEMA = "andon.results/1"
 _PREFIX = "andon."
 _KEY = r"^[0-9A-Za-z_-]{1,64}\Z"
 _DAMAGED = (KeyError, ValueError, msgspec.MsgspecError, RecursionError)
-"""What reading a footer or a manifest raises if its content is damaged or forged."""
+"""Errors of a reader if the content of a footer or manifest is damaged or forged."""
 
 
 class ModelIdentity(Struct, frozen=True, kw_only=True):
@@ -222,7 +222,7 @@ def existing_block(folder: Path, key: str) -> BlockEntry | None:
             footer = _footer(file.metadata)
             _identity(footer)
             counts = msgspec.json.decode(footer["counts"], type=Counts)
-            # a flipped bit in the rows: readers tell the user to run the same command again, so it must repair the block
+            # a flipped bit in the rows: the message of a reader is to run the same command again, so that must repair the block
             if file.read(use_threads=False).num_rows != counts.rows:
                 return None
     except (OSError, pa.ArrowException, *_DAMAGED):

@@ -57,7 +57,7 @@ def _temporary() -> Folder:
 def _cache(environment: Mapping[str, str]) -> Folder:
     try:
         return facts.folder("cache", cache_folder(environment), VARIABLE)
-    except RuntimeError:  # from `Path.expanduser`, for a user of a container whom /etc/passwd does not list
+    except RuntimeError:  # from `Path.expanduser`, for a user of a container that /etc/passwd does not list
         return Folder(purpose="cache", path="~", variable=VARIABLE, error="this user has no home folder")
 
 
