@@ -109,7 +109,7 @@ class LocalFiles:
             raise
 
     def open(self, path: str) -> Any:
-        """Return the path, which pyarrow maps into memory."""
+        """Return the path. Arrow opens it, and closes it again."""
         return path
 
     def list(self) -> list[tuple[str, Version]]:

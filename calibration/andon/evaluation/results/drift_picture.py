@@ -25,7 +25,7 @@ MOST_LINES = 6
 """Upper limit of lines with a panel of their own: those with the most items."""
 
 _EPOCH = date(1970, 1, 1)
-_FIRST, _LAST = (date(1900, 1, 1) - _EPOCH).days, (date(2200, 1, 1) - _EPOCH).days
+_FIRST, _LAST = (date(1900, 1, 1) - _EPOCH).days, (date(2199, 12, 31) - _EPOCH).days
 """Days that are drawn. Databases write 0001-01-01 or 9999-12-31 where there is no time."""
 _LONGEST_GAP = 7
 """Number of days without items after which a curve is interrupted."""
