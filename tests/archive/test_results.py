@@ -1,6 +1,7 @@
 """A folder of results: what is written comes back, and only what the manifest names."""
 
 import json
+import os
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -203,6 +204,16 @@ def test_a_block_that_is_missing_is_reported_with_the_remedy(tmp_path: Path, ide
     block_path(tmp_path, "k1").unlink()
 
     with pytest.raises(DataError, match=r"k1\.parquet: expected the block .* Run the same 'andon score' command again"):
+        open_results(tmp_path).table()
+
+
+def test_a_pipe_in_place_of_a_block_is_reported_instead_of_waiting_for_it(tmp_path: Path, identity: Identity) -> None:
+    written(tmp_path, identity, "k0")
+    block_path(tmp_path, "k0").unlink()
+    os.mkfifo(block_path(tmp_path, "k0"))
+
+    assert existing_block(tmp_path, "k0") is None
+    with pytest.raises(DataError, match=r"k0\.parquet: expected the block .* is not a regular file"):
         open_results(tmp_path).table()
 
 

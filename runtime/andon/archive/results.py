@@ -10,6 +10,7 @@ manifest names. Blocks of an older plan may lie next to them.
 
 import hashlib
 import io
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -217,6 +218,7 @@ def existing_block(folder: Path, key: str) -> BlockEntry | None:
     import pyarrow.parquet as pq
 
     try:
+        _require_regular(block_path(folder, key))
         data = block_path(folder, key).read_bytes()
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             footer = _footer(file.metadata)
@@ -254,6 +256,12 @@ def identity_in(path: Path) -> Identity:
         raise DataError(
             f"{path}: expected the identity of the model in the footer, got another content: {error}."
         ) from error
+
+
+def _require_regular(path: Path) -> None:
+    """Raise `OSError` for a pipe, which a folder from elsewhere may contain. Opening it would never end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path.name} is not a regular file")
 
 
 def _footer(metadata: Any) -> dict[str, bytes]:
@@ -310,6 +318,7 @@ class Results:
         for block in self.manifest.blocks:
             path = block_path(self.folder, block.key)
             try:
+                _require_regular(path)
                 with pq.ParquetFile(path, page_checksum_verification=True) as file:
                     table = file.read(columns=wanted)
             except (OSError, pa.ArrowException) as error:
