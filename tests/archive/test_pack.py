@@ -93,3 +93,25 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
 def test_a_name_without_parquet_is_refused(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"expected a name that ends with \.parquet"):
         pack(pictures, tmp_path / "packed")
+
+
+@pytest.mark.parametrize("damage", ["bomb", "date", "offset"])
+def test_a_photo_with_a_damaged_head_is_packed_with_its_bytes(tmp_path: Path, damage: str) -> None:
+    exif = Image.Exif()
+    exif[0x0132] = "no date" if damage == "date" else "2026:01:01 00:00:00"
+    buffer = io.BytesIO()
+    Image.new("RGB", (48, 32)).save(buffer, "JPEG", exif=exif)
+    data = bytearray(buffer.getvalue())
+    if damage == "bomb":
+        size = data.index(b"\xff\xc0") + 5
+        data[size : size + 4] = b"\xff\xdc" * 2  # height and width
+    if damage == "offset":
+        start = data.index(b"Exif\0") + 6
+        data[start + 4 : start + 8] = b"\xff" * 4
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/1.jpg").write_bytes(data)
+
+    packed = pack(tmp_path / "in", tmp_path / "p.parquet")
+
+    assert (packed.pictures, packed.unreadable) == (1, 0)
+    assert pq.read_table(tmp_path / "p.parquet").column("bytes").to_pylist() == [bytes(data)]

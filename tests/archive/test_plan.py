@@ -150,3 +150,11 @@ def test_an_address_with_a_password_is_refused_without_showing_it() -> None:
 def test_an_address_with_an_unknown_option_is_refused() -> None:
     with pytest.raises(ConfigError, match="got the option access_key"):
         open_input("s3://bucket/prefix?access_key=1", FRAME)
+
+
+def test_a_table_with_a_column_twice_is_refused(tmp_path: Path) -> None:
+    names = ["item_id", "item_id", "bytes"]
+    pq.write_table(pa.table([pa.array(["a"]), pa.array(["b"]), pa.array([b"x"])], names=names), tmp_path / "in.parquet")
+
+    with pytest.raises(DataError, match="expected each column once, got item_id 2 times"):
+        open_input(str(tmp_path / "in.parquet"), FRAME)

@@ -1,11 +1,16 @@
 """A folder of results: what is written comes back, and only what the manifest names."""
 
+import json
+import os
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.runtime.hand_made import FRAME, model_bytes
 
 from andon.archive.columns import NUMBERS, SCHEMA, WORDS, Facts, Row, schema
@@ -152,11 +157,63 @@ def test_a_damaged_block_does_not_count_as_written(tmp_path: Path, identity: Ide
     assert existing_block(tmp_path, "absent") is None
 
 
+@given(where=st.floats(0.02, 1), bit=st.integers(0, 7))
+@settings(max_examples=60)
+def test_a_block_that_counts_as_written_can_be_read(identity: Identity, where: float, bit: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        written(folder, identity, "k0")
+        path = block_path(folder, "k0")
+        data = bytearray(path.read_bytes())
+        data[min(int(where * len(data)), len(data) - 1)] ^= 1 << bit
+        path.write_bytes(data)
+
+        # otherwise the remedy of a reader, "run the same command again", would change nothing
+        if existing_block(folder, "k0") is not None:
+            assert open_results(folder).table().num_rows == 3
+
+
+@pytest.mark.parametrize("key", ["../../elsewhere/k0", "/etc/k0", "k0\n", ""])
+def test_a_manifest_cannot_name_a_file_outside_of_its_folder(tmp_path: Path, identity: Identity, key: str) -> None:
+    written(tmp_path / "out", identity, "k0")
+    manifest = tmp_path / "out/_manifest.json"
+    manifest.write_text(manifest.read_text().replace('"key":"k0"', f'"key":{json.dumps(key)}'))
+
+    with pytest.raises(DataError, match=r"_manifest\.json: expected a manifest of results, got another content"):
+        open_results(tmp_path / "out")
+
+
+def test_a_block_that_is_named_twice_is_refused_because_it_would_count_twice(
+    tmp_path: Path, identity: Identity
+) -> None:
+    written(tmp_path, identity, "k0", "k0")
+
+    with pytest.raises(DataError, match="expected each block once"):
+        open_results(tmp_path)
+
+
+def test_a_manifest_with_deep_nesting_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "_manifest.json").write_text('{"x":' + "[" * 100_000 + "]" * 100_000 + "}")
+
+    with pytest.raises(DataError, match="expected a manifest of results, got another content"):
+        open_results(tmp_path)
+
+
 def test_a_block_that_is_missing_is_reported_with_the_remedy(tmp_path: Path, identity: Identity) -> None:
     written(tmp_path, identity, "k0", "k1")
     block_path(tmp_path, "k1").unlink()
 
     with pytest.raises(DataError, match=r"k1\.parquet: expected the block .* Run the same 'andon score' command again"):
+        open_results(tmp_path).table()
+
+
+def test_a_pipe_in_place_of_a_block_is_reported_instead_of_waiting_for_it(tmp_path: Path, identity: Identity) -> None:
+    written(tmp_path, identity, "k0")
+    block_path(tmp_path, "k0").unlink()
+    os.mkfifo(block_path(tmp_path, "k0"))
+
+    assert existing_block(tmp_path, "k0") is None
+    with pytest.raises(DataError, match=r"k0\.parquet: expected the block .* is not a regular file"):
         open_results(tmp_path).table()
 
 

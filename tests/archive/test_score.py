@@ -1,6 +1,7 @@
 """An archive: each item has one row, equal to a plain loop, also after interruptions."""
 
 import hashlib
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,8 +19,8 @@ from tests.archive.one_process import OneProcess
 from tests.runtime.hand_made import FRAME, frame, model_bytes
 
 from andon.archive.block import Job, Task
-from andon.archive.judging import Receipt, score_block
-from andon.archive.results import PLAN, block_path, open_results
+from andon.archive.judging import Receipt, score_block, write_or_find
+from andon.archive.results import PLAN, block_path, identity_of, open_results
 from andon.archive.score import Archive, Outcome, open_archive, score_archive
 from andon.engines.engine import UnfitWorkerError, open_engine
 from andon.foundation.errors import ConfigError, DeviceError
@@ -385,3 +386,109 @@ def test_the_order_of_tasks_is_the_same_every_time(frame_model: Path, pictures: 
 
     assert list(archive.tasks()) == list(archive.tasks())
     assert archive.plan() == archive.plan()
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["in a list", "in a table"])
+@pytest.mark.parametrize("name", ["folder", "pipe", "loop", "good.png/below", "a" * 300, "nul\0byte", "/dev/zero"])
+def test_a_path_that_is_no_regular_file_is_one_invalid_row(
+    frame_model: Path, tmp_path: Path, name: str, listed: bool
+) -> None:
+    write_picture(tmp_path / "good.png", frame(1))
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    if listed:
+        (tmp_path / "in.txt").write_text(f"good.png\n{name}\n")
+    else:
+        pq.write_table(pa.table({"item_id": ["1", "2"], "uri": ["good.png", name]}), tmp_path / "in.parquet")
+
+    outcome = scored(frame_model, next(tmp_path.glob("in.*")), tmp_path / "out")
+
+    assert outcome.complete
+    assert [row["status"] for row in rows(tmp_path / "out")] == ["OK", "INVALID"]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "problem"),
+    [
+        ("captured_at", pa.array([1_764_500_000]), "expected timestamp[us, tz=UTC], got int64"),
+        ("captured_at", pa.array([2**62], pa.timestamp("us", tz="UTC")), "date value out of range"),
+        ("label", pa.array([{"name": "good"}]), "expected string, got struct<name: string>"),
+        ("lot", pa.array([b"\xff\xfe"]).view(pa.string()), "expected string, got string: 'utf-8' codec"),
+        ("bytes", pa.array([[137, 80]]), "expected binary, got list<element: int64>"),
+    ],
+)
+def test_a_column_of_another_type_fails_its_block_with_its_name(
+    frame_model: Path, tmp_path: Path, column: str, values: Any, problem: str
+) -> None:
+    columns = {"item_id": ["a"], "bytes": [b"x"]} | {column: values}
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+
+    (failed,) = scored(frame_model, tmp_path / "in.parquet", tmp_path / "out").failed
+
+    assert f"in.parquet: the column {column}: " in failed.error
+    assert problem in failed.error
+
+
+def test_names_of_logs_that_are_not_utf_8_are_stored_with_escapes(
+    window_model: Path, log: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / os.fsdecode(b"pump-\xff.csv")).write_bytes(log.read_bytes())
+
+    assert scored(window_model, tmp_path / "in", tmp_path / "out").complete
+    assert all(row["item_id"].startswith("pump-\\xff.csv#") for row in rows(tmp_path / "out"))
+
+
+def test_results_inside_of_a_folder_of_tables_are_refused_because_they_would_become_input(
+    frame_model: Path, tmp_path: Path
+) -> None:
+    pq.write_table(pa.table({"item_id": ["a"], "bytes": [b"x"]}), tmp_path / "in.parquet")
+
+    with pytest.raises(ConfigError, match=r"--out: expected a folder outside of the input, got .*Give another folder"):
+        open_archive(frame_model, str(tmp_path), tmp_path / "out")
+
+
+def test_results_inside_of_a_folder_of_pictures_are_not_taken_for_input(frame_model: Path, tmp_path: Path) -> None:
+    write_picture(tmp_path / "in/a.png", frame(1))
+
+    first = scored(frame_model, tmp_path / "in", tmp_path / "in/out")
+    again = scored(frame_model, tmp_path / "in", tmp_path / "in/out")
+
+    assert (first.judged, again.judged, again.before) == (1, 0, 1)
+
+
+def test_a_block_that_another_run_wrote_meanwhile_is_not_missing(
+    frame_model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    scored(frame_model, pictures, tmp_path / "out")
+    (path,) = (tmp_path / "out/blocks").iterdir()
+    identity = identity_of(Detector.load(frame_model))
+
+    with largest_file(100):  # stands for the temporary file that the other run removed
+        entry, found = write_or_find(tmp_path / "out", path.stem, [], identity)
+        with pytest.raises(ConfigError, match="cannot be written"):
+            write_or_find(tmp_path / "out", "0123", [], identity)
+
+    assert (entry.key, entry.counts.rows, found) == (path.stem, 31, True)
+
+
+def test_an_empty_text_in_the_input_is_no_value(frame_model: Path, tmp_path: Path) -> None:
+    names = ("line", "part_id", "lot", "label")
+    pq.write_table(
+        pa.table({"item_id": ["a"], "bytes": [b"x"]} | {name: [""] for name in names}), tmp_path / "in.parquet"
+    )
+
+    scored(frame_model, tmp_path / "in.parquet", tmp_path / "out")
+
+    # otherwise all rows would be one part in an audit
+    assert [rows(tmp_path / "out")[0][name] for name in names] == [None] * 4
+
+
+def test_a_run_that_was_killed_while_it_wrote_the_plan_does_not_block_the_folder(
+    frame_model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.0123456789abcdef.tmp").write_bytes(b"half of a pl")
+
+    assert scored(frame_model, pictures, tmp_path / "out").complete

@@ -204,3 +204,13 @@ def test_a_model_file_needs_the_counts_and_has_no_groups(frame_model: Path, caps
     assert "expected --good with a number of parts, for example --good 600 --rejected 1" in capsys.readouterr().err
     assert main(["audit", str(frame_model), "--good", "10", "--rejected", "0", "--by", "line"]) == 2
     assert "--by: it has no meaning with a model file" in capsys.readouterr().err
+
+
+def test_a_path_that_does_not_exist_is_reported_before_missing_flags(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["audit", str(tmp_path / "resluts")]) == 2
+
+    assert (
+        "resluts: expected a model file or a folder of results, got no such file or folder" in capsys.readouterr().err
+    )

@@ -131,3 +131,29 @@ def test_doubled_wheels_of_opencv_are_a_warning(base: Path, tmp_path: Path) -> N
     done = run("doctor", path=(stub, base))
 
     assert "opencv: WARNING: opencv-python-headless 5.0.0.93 and opencv-python 4.12.0.88 are installed" in done.stdout
+
+
+def test_a_user_without_a_home_folder_gets_a_finding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unknown(_number: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("ANDON_CACHE", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)  # a container that runs with any user number
+
+    assert main(["doctor"]) == EXIT_CHECK_FAILED
+
+    out = capsys.readouterr().out
+    assert "folder of the cache: FAILED: ~: this user has no home folder\n  export ANDON_CACHE=" in out
+
+
+def test_a_name_of_a_folder_that_cannot_exist_is_a_finding(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ANDON_CACHE", "/tmp/" + "x" * 300)
+
+    assert main(["doctor"]) == EXIT_CHECK_FAILED
+    assert "File name too long" in capsys.readouterr().out

@@ -127,6 +127,26 @@ def test_packing_prints_the_address_for_score(parts: Path, tmp_path: Path, capsy
     )
 
 
+def test_packing_accepts_names_that_are_not_utf_8(
+    parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.parquet")
+
+    assert main(["pack", str(parts / "test"), out, "--json", "--line", os.fsdecode(b"\xe4")]) == EXIT_DONE
+
+    assert json.loads(capsys.readouterr().out)["address"] == out
+    assert os.fsencode(tmp_path) + b"/\xff.parquet" in [os.fsencode(path) for path in tmp_path.iterdir()]
+
+
+def test_threads_are_checked_for_every_device(
+    frame_model: Path, parts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["score", str(frame_model), str(parts), "--out", str(tmp_path / "out"), "--threads", "0"]
+
+    assert main([*words, "--device", "cuda"]) == EXIT_USER
+    assert "threads: expected an integer from 1 to 64, got 0" in capsys.readouterr().err
+
+
 def _limited() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (2500, resource.RLIM_INFINITY))
 

@@ -116,6 +116,11 @@ def test_an_address_needs_ray() -> None:
         open_engine("local", address="auto")
 
 
+def test_more_processes_than_a_machine_can_hold_are_refused_before_any_starts() -> None:
+    with pytest.raises(ConfigError, match=r"workers: expected at most \d+ processes on this machine, 32 for each CPU"):
+        open_engine("local", workers=100_000)
+
+
 def test_no_workers_are_refused() -> None:
     with pytest.raises(ConfigError, match="at least 1, got 0"):
         open_engine("local", workers=0)

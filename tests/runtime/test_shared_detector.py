@@ -1,5 +1,6 @@
 """Threads that share a detector get the verdicts that they would get alone, and always an answer."""
 
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
@@ -222,6 +223,21 @@ def test_the_end_of_the_thread_reaches_all_waiting_and_all_later_callers(error: 
     with pytest.raises(JudgeError, match="the shared detector is closed") as refusal:
         shared.submit(FRAMES[0])
     assert refusal.value.__cause__ is error
+
+
+def test_a_callback_that_ends_the_thread_leaves_no_frame_without_an_answer() -> None:
+    detector = held()
+    detector.hold()
+    shared = SharedDetector(detector, rule=BatchRule(max_batch=4, max_wait_s=0))
+    futures = [shared.submit(FRAMES[0]) for _ in range(10)]
+    for future in futures:
+        future.add_done_callback(lambda _: sys.exit(1))
+    detector.gate.set()
+
+    assert not wait(futures, timeout=20).not_done
+    assert futures[0].exception() is None
+    assert isinstance(futures[-1].exception(), JudgeError)
+    shared.close()
 
 
 def test_frames_that_wait_at_the_close_are_judged_and_later_ones_are_refused() -> None:

@@ -1,6 +1,9 @@
 """List and read the files of an input: a local disk, or an object store through the file systems of pyarrow."""
 
+import errno
 import fnmatch
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,10 +13,17 @@ from andon.archive.block import Version
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.extras import needs
 from andon.sources.addresses import scheme_of, shown_address
+from andon.sources.pictures.limits import MAX_BYTES
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "file")
 """Schemes that pyarrow opens. Only ``s3`` and ``file`` have tests."""
 _OPTIONS = frozenset({"region", "scheme", "endpoint_override"})
+_NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR)
+_NEVER_A_FILE = (errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
+
+
+class UnfitFileError(DataError):
+    """A path does not lead to a file that can be a picture. A further try has the same result."""
 
 
 class FileSystem(Protocol):
@@ -32,9 +42,11 @@ class FileSystem(Protocol):
         ...
 
     def read(self, path: str) -> bytes:
-        """Read a whole file.
+        """Read a whole file of at most `MAX_BYTES` bytes.
 
         Raises:
+            FileNotFoundError: there is no file.
+            UnfitFileError: it is a folder, a pipe or a device, it is too large, or its name cannot exist.
             OSError: it cannot be read.
         """
         ...
@@ -59,15 +71,19 @@ class LocalFiles:
         self._root = Path(root)
 
     def address(self, path: str) -> str:
-        """Return the path."""
-        return path
+        """Return the path, with escapes for bytes that are not UTF-8."""
+        return stored_text(path)
 
     def version(self, path: str) -> Version | None:
         """Return size and time of change."""
         try:
             status = Path(path).stat()
-        except (FileNotFoundError, NotADirectoryError):
+        except ValueError:  # a name with a null byte
             return None
+        except OSError as error:
+            if error.errno in (*_NO_SUCH_FILE, *_NEVER_A_FILE):
+                return None
+            raise
         return Version(status.st_size, status.st_mtime_ns)
 
     def versions(self, paths: Sequence[str]) -> Iterator[Version | None]:
@@ -75,11 +91,25 @@ class LocalFiles:
         return (self.version(path) for path in paths)
 
     def read(self, path: str) -> bytes:
-        """Read a whole file."""
-        return Path(path).read_bytes()
+        """Read a whole file. A path in a list or table is untrusted: it may lead to a pipe that never ends."""
+        try:
+            with open(path, "rb", opener=_without_waiting) as file:
+                status = os.fstat(file.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    raise UnfitFileError("expected a regular file, got a pipe or a device")
+                _require_size(status.st_size)
+                return file.read()
+        except ValueError as error:  # a name with a null byte
+            raise UnfitFileError(f"expected the name of a file: {error}") from error
+        except OSError as error:
+            if error.errno in _NO_SUCH_FILE:
+                raise FileNotFoundError(error.errno, error.strerror, path) from error
+            if error.errno in _NEVER_A_FILE:
+                raise UnfitFileError(f"expected a regular file: {error.strerror}") from error
+            raise
 
     def open(self, path: str) -> Any:
-        """Return the path, which pyarrow maps into memory."""
+        """Return the path. Arrow opens it, and closes it again."""
         return path
 
     def list(self) -> list[tuple[str, Version]]:
@@ -157,6 +187,7 @@ class StoredObjects:
     def read(self, path: str) -> bytes:
         """Read a whole object with one request."""
         with self._system.open_input_file(path) as file:
+            _require_size(file.size())
             data: bytes = file.read()
         return data
 
@@ -188,6 +219,21 @@ class StoredObjects:
                 raise _other_store(name, f"{self._scheme}://")
             return f"{parts.netloc}{parts.path}"
         return f"{folder}/{name}" if folder else name
+
+
+def stored_text(text: str) -> str:
+    """Return a text that can be stored in UTF-8. Names of files may have other bytes, which become escapes such as ``\\xff``."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    # otherwise the opening of a pipe waits for its other end. Regular files do not know the flag
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _require_size(size: int) -> None:
+    if size > MAX_BYTES:
+        raise UnfitFileError(f"expected at most {MAX_BYTES / 1e6:.0f} MB, got {size / 1e6:.0f} MB")
 
 
 def _other_store(name: str, store: str) -> DataError:

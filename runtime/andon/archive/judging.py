@@ -5,7 +5,7 @@ import hashlib
 import logging
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -15,7 +15,7 @@ from andon.archive.columns import Facts, Row
 from andon.archive.reading import Given, read_block
 from andon.archive.results import BlockEntry, Identity, existing_block, identity_of, write_block
 from andon.engines.engine import UnfitWorkerError
-from andon.foundation.errors import AndonError, DeviceError, JudgeError, ModelFileError
+from andon.foundation.errors import AndonError, ConfigError, DeviceError, JudgeError, ModelFileError
 from andon.runtime.detector import Detector
 from andon.runtime.heat_map import colours, map_limit
 from andon.runtime.items import Item, Lost
@@ -59,12 +59,29 @@ def score_block(job: Job, task: Task) -> Receipt:
     detector, identity = _WORKER.opened(job)
     try:
         rows = list(rows_of(detector, read_block(job, task.block, detector.card.input), maps=job.maps))
-        entry = write_block(out, task.key, rows, identity)
+        entry, found = write_or_find(out, task.key, rows, identity)
     except (AndonError, OSError) as error:
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
         full = isinstance(cause, OSError) and cause.errno in _FULL
         return Receipt(key=task.key, error=str(error), disk_full=full, cpu_s=time.process_time() - begun_s)
-    return Receipt(key=task.key, entry=entry, cpu_s=time.process_time() - begun_s)
+    return Receipt(key=task.key, entry=entry, cpu_s=time.process_time() - begun_s, found=found)
+
+
+def write_or_find(out: Path, key: str, rows: Sequence[Row], identity: Identity) -> tuple[BlockEntry, bool]:
+    """Write a block. If that fails because another run wrote it meanwhile, return the entry of that run, and True.
+
+    A run that ends removes all temporary files, also those of other runs.
+
+    Raises:
+        ConfigError: as for `write_block`.
+    """
+    try:
+        return write_block(out, key, rows, identity), False
+    except ConfigError:
+        entry = existing_block(out, key)
+        if entry is None:
+            raise
+        return entry, True
 
 
 def rows_of(detector: Detector, given: Iterable[Given], *, maps: str = "none") -> Iterator[Row]:

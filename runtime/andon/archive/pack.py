@@ -4,6 +4,7 @@ import contextlib
 import io
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from andon.archive.file_system import stored_text
 from andon.archive.plan import label_of
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.extras import needs
@@ -70,6 +72,7 @@ def pack(
     with needs("archive", "andon pack"):
         import pyarrow as pa
     folder, out = Path(folder), Path(out)
+    line, lot, label = (None if text is None else stored_text(text) for text in (line, lot, label))
     if out.suffix.lower() != ".parquet":
         raise ConfigError(
             f"{out}: expected a name that ends with .parquet. Example: andon pack {folder} archive.parquet."
@@ -191,9 +194,10 @@ def _photo_time(data: bytes) -> datetime | None:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data)) as picture:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(data)) as picture:
+            warnings.simplefilter("ignore")
             exif = picture.getexif()
         text = exif.get_ifd(_EXIF).get(_TAKEN) or exif.get(_CHANGED)
         return None if text is None else datetime.strptime(str(text), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
-    except (OSError, ValueError, SyntaxError):  # damaged EXIF data do not matter: the picture is judged anyway
+    except Exception:  # noqa: BLE001 - Pillow raises many types. Damaged EXIF data do not matter: the picture is judged anyway
         return None

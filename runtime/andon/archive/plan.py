@@ -11,6 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from andon.archive.block import Block, LogBlock, PictureBlock, PictureFile, TableBlock, Version
+from andon.archive.columns import GIVEN
 from andon.archive.file_system import SCHEMES, FileSystem, StoredObjects, file_system_of
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.extras import needs
@@ -23,6 +24,8 @@ DEFAULT_BLOCK_ROWS = 2000
 BYTES_PER_LOG_ROW = 64
 """Estimated size of a row of a log. It only decides into how many stretches a log is divided."""
 _TABLES = (".parquet", ".pq")
+_COLUMNS = ("item_id", "uri", "bytes", *GIVEN)
+"""Columns that are read."""
 
 
 class TableFile(Struct, frozen=True):
@@ -64,6 +67,11 @@ class ArchiveInput:
     def files(self) -> int:
         """Number of files."""
         return len(self._parts)
+
+    @property
+    def lists_parquet(self) -> bool:
+        """True if a further Parquet file in the folder of the input would belong to the input."""
+        return Path(self.address).is_dir() and not isinstance(self._parts[0], PictureFile)
 
     def blocks(self) -> Iterator[Block]:
         """Yield all blocks, in the order of the input."""
@@ -180,16 +188,30 @@ def _listed(path: Path, files: FileSystem) -> Sequence[Part]:
             "example s3://bucket/prefix, or a Parquet table with a column uri."
         )
     paths = [files.resolve(name, str(path.parent.resolve())) for name in names]
-    versions = list(files.versions(paths))
+    versions, faults = _looked_up(paths, files)
     if all(name.lower().endswith(_TABLES) for name in names):
         missing = next((name for name, version in zip(names, versions, strict=True) if version is None), None)
         if missing is not None:
             raise DataError(f"{path}: expected Parquet files that exist, but {missing} does not. Correct the list.")
         return _tables([(one, version) for one, version in zip(paths, versions, strict=True) if version], files)
     return [
-        PictureFile(name, one, version or Version(0, 0), "" if version else "does not exist")
-        for name, one, version in zip(names, paths, versions, strict=True)
+        PictureFile(name, one, version or Version(0, 0), fault)
+        for name, one, version, fault in zip(names, paths, versions, faults, strict=True)
     ]
+
+
+def _looked_up(paths: Sequence[str], files: FileSystem) -> tuple[list[Version | None], list[str]]:
+    """Return the version of each file and the reason why there is none. One path does not affect the others."""
+    versions: list[Version | None] = []
+    faults = []
+    for path in paths:
+        try:
+            version, fault = files.version(path), "does not exist"
+        except OSError as error:
+            version, fault = None, f"cannot be read: {error.strerror or error}"
+        versions.append(version)
+        faults.append("" if version else fault)
+    return versions, faults
 
 
 def _stored(address: str, files: StoredObjects) -> Sequence[Part]:
@@ -219,7 +241,7 @@ def _tables(found: Sequence[tuple[str, Version]], files: FileSystem) -> list[Tab
             with pq.ParquetFile(files.open(path)) as opened:
                 names, metadata = opened.schema_arrow.names, opened.metadata
                 groups = tuple(metadata.row_group(at).num_rows for at in range(metadata.num_row_groups))
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, UnicodeError, pa.ArrowException) as error:  # a name that is not UTF-8
             raise DataError(
                 f"{files.address(path)}: expected a Parquet file, but it cannot be read: {error}."
             ) from error
@@ -227,6 +249,11 @@ def _tables(found: Sequence[tuple[str, Version]], files: FileSystem) -> list[Tab
             raise DataError(
                 f"{files.address(path)}: expected the columns item_id and bytes, or item_id and uri, got {', '.join(names)}. "
                 "'andon pack FOLDER OUT.parquet' writes such a file."
+            )
+        twice = next((name for name in _COLUMNS if names.count(name) > 1), None)
+        if twice is not None:
+            raise DataError(
+                f"{files.address(path)}: expected each column once, got {twice} {names.count(twice)} times. Remove the others."
             )
         tables.append(TableFile(path, version, groups))
     if not any(sum(table.groups) for table in tables):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from andon.archive.block import Block, Job, LogBlock, PictureBlock, PictureFile, TableBlock, Version
 from andon.archive.columns import GIVEN, Facts
-from andon.archive.file_system import FileSystem, file_system_of
+from andon.archive.file_system import FileSystem, UnfitFileError, file_system_of, stored_text
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import InputSpec, Reason, WindowSpec
@@ -46,9 +46,7 @@ def _pictures(block: PictureBlock, files: FileSystem, channels: Channels) -> Ite
     warned = WarnedKinds()
     for file in block.files:
         taken = datetime.fromtimestamp(file.version.mtime_ns / 1e9, UTC) if file.version.mtime_ns else None
-        facts = Facts(
-            item_id=file.item_id, uri=_printable(files.address(file.path)), captured_at=taken, label=file.label
-        )
+        facts = Facts(item_id=file.item_id, uri=files.address(file.path), captured_at=taken, label=file.label)
         yield facts, _picture(file, files, channels, warned)
 
 
@@ -63,6 +61,8 @@ def _picture(file: PictureFile, files: FileSystem, channels: Channels, warned: W
         data = files.read(file.path)
     except PermissionError as error:
         return Lost(ref, Reason.UNREADABLE, f"{file.item_id}: cannot be read: {error.strerror or error}")
+    except UnfitFileError as error:
+        return Lost(ref, Reason.UNREADABLE, f"{file.item_id}: {error}")
     except FileNotFoundError:
         data = b""
     if len(data) != file.version.size:
@@ -122,7 +122,7 @@ def _rows(block: TableBlock, files: FileSystem, channels: Channels) -> Iterator[
                         yield facts, _from_row(row, facts, pictures)
                 if at >= end:
                     return
-    except pa.ArrowInvalid as error:
+    except pa.ArrowException as error:
         raise DataError(f"{address}: damaged Parquet file: {error}.") from error
 
 
@@ -136,12 +136,19 @@ def _plain(batch: Any, address: str) -> list[dict[str, Any]]:
         kind = (
             pa.timestamp("us", tz="UTC") if name == "captured_at" else pa.binary() if name == "bytes" else pa.string()
         )
+        if name == "captured_at" and pa.types.is_integer(column.type):  # arrow would read any number as microseconds
+            raise DataError(
+                f"{address}: the column {name}: expected {kind}, got {column.type}. Convert the numbers to timestamps."
+            )
         try:
             if name == "captured_at" and pa.types.is_timestamp(column.type) and column.type.tz is None:
                 column = column.cast(pa.timestamp("us"), safe=False)  # without a zone the times are UTC
             columns.append(column.cast(kind, safe=False).to_pylist())
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise DataError(f"{address}: the column {name}: expected {kind}, got {column.type}: {error}.") from error
+        # the conversion to Python refuses texts that are not UTF-8, and times after the year 9999
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            raise DataError(
+                f"{address}: the column {name}: expected {kind}, got {column.type}: {str(error).rstrip('.')}."
+            ) from error
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
@@ -150,8 +157,9 @@ def _facts(row: dict[str, Any], pictures: _Pictures, address: str) -> Facts:
     if not item_id:
         raise DataError(f"{address}: expected a name in each row of the column item_id, got an empty one.")
     files = pictures.files
-    shown = None if uri is None else _printable(files.address(files.resolve(uri, pictures.folder)))
-    return Facts(item_id=item_id, uri=shown, **{name: row.get(name) for name in GIVEN})
+    shown = None if uri is None else files.address(files.resolve(uri, pictures.folder))
+    # many exports write an empty text where there is no value. It must not become a line, or one part of many rows
+    return Facts(item_id=item_id, uri=shown, **{name: row.get(name) or None for name in GIVEN})
 
 
 def _from_row(row: dict[str, Any], facts: Facts, pictures: _Pictures) -> Item | Lost:
@@ -164,6 +172,8 @@ def _from_row(row: dict[str, Any], facts: Facts, pictures: _Pictures) -> Item | 
             data = pictures.files.read(pictures.files.resolve(str(uri), pictures.folder))
         except FileNotFoundError:
             return Lost(ref, Reason.LOST, f"{facts.item_id}: {facts.uri} does not exist")
+        except UnfitFileError as error:
+            return Lost(ref, Reason.UNREADABLE, f"{facts.item_id}: {facts.uri}: {error}")
         except PermissionError as error:
             return Lost(ref, Reason.UNREADABLE, f"{facts.item_id}: cannot be read: {error.strerror or error}")
     return _decoded(data, ref, pictures.channels, pictures.warned)
@@ -210,13 +220,8 @@ def _windows(block: LogBlock, spec: InputSpec) -> Iterator[Given]:
     for ref in refs[first:end]:
         time_s = ref.time_s if ref.time_s is not None and ref.time_s >= _SINCE_1970_S else None
         facts = Facts(
-            item_id=f"{block.name}{ref.key.removeprefix(run)}",
-            uri=_printable(block.path),
+            item_id=stored_text(f"{block.name}{ref.key.removeprefix(run)}"),
+            uri=stored_text(block.path),
             captured_at=None if time_s is None else datetime.fromtimestamp(time_s, UTC),
         )
         yield facts, windows.read(ref)
-
-
-def _printable(address: str) -> str:
-    """Return an address that can be stored as text. Names of files may have bytes that are not UTF-8."""
-    return address.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -10,12 +10,13 @@ manifest names. Blocks of an older plan may lie next to them.
 
 import hashlib
 import io
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from andon.archive.columns import SCHEMA, Row, schema, table_of, write_options
 from andon.foundation.atomic import write_atomically
@@ -27,6 +28,9 @@ from andon.runtime.schema import canonical_json
 BLOCKS, PLAN, MANIFEST = "blocks", "_plan.json", "_manifest.json"
 MANIFEST_SCHEMA = "andon.results/1"
 _PREFIX = "andon."
+_KEY = r"^[0-9A-Za-z_-]{1,64}\Z"
+_DAMAGED = (KeyError, ValueError, msgspec.MsgspecError, RecursionError)
+"""Errors of a reader if the content of a footer or manifest is damaged or forged."""
 
 
 class ModelIdentity(Struct, frozen=True, kw_only=True):
@@ -94,7 +98,8 @@ class Counts(Struct, frozen=True, kw_only=True):
 class BlockEntry(Struct, frozen=True, kw_only=True):
     """One block of the manifest."""
 
-    key: str
+    key: Annotated[str, Meta(pattern=_KEY)]
+    """A digest. It becomes part of a path, so a manifest from elsewhere must not have ``../`` in it."""
     counts: Counts
     sha256: str
     """Checksum of the file."""
@@ -213,10 +218,16 @@ def existing_block(folder: Path, key: str) -> BlockEntry | None:
     import pyarrow.parquet as pq
 
     try:
+        _require_regular(block_path(folder, key))
         data = block_path(folder, key).read_bytes()
-        footer = pq.read_metadata(pa.BufferReader(data)).metadata or {}
-        counts = msgspec.json.decode(footer[f"{_PREFIX}counts".encode()], type=Counts)
-    except (OSError, pa.ArrowInvalid, KeyError, msgspec.MsgspecError):
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+            footer = _footer(file.metadata)
+            _identity(footer)
+            counts = msgspec.json.decode(footer["counts"], type=Counts)
+            # a flipped bit in the rows: the message of a reader is to run the same command again, so that must repair the block
+            if file.read(use_threads=False).num_rows != counts.rows:
+                return None
+    except (OSError, pa.ArrowException, *_DAMAGED):
         return None
     return BlockEntry(key=key, counts=counts, sha256=hashlib.sha256(data).hexdigest())
 
@@ -231,15 +242,35 @@ def identity_in(path: Path) -> Identity:
     import pyarrow.parquet as pq
 
     try:
-        found = {key.decode(): value for key, value in (pq.read_metadata(path).metadata or {}).items()}
-    except (OSError, pa.ArrowInvalid) as error:
+        footer = _footer(pq.read_metadata(path))
+    except (OSError, pa.ArrowException, ValueError) as error:
         raise DataError(f"{path}: expected a block of results, but it cannot be read: {error}.") from error
-    footer = {key.removeprefix(_PREFIX): value for key, value in found.items() if key.startswith(_PREFIX)}
     if footer.get("schema") != SCHEMA.encode():
         raise DataError(
             f"{path}: expected a block of results with the schema {SCHEMA}, got "
-            f"{footer.get('schema', b'another file').decode()}. Use the version of andon that wrote it."
+            f"{footer.get('schema', b'another file').decode(errors='replace')}. Use the version of andon that wrote it."
         )
+    try:
+        return _identity(footer)
+    except _DAMAGED as error:
+        raise DataError(
+            f"{path}: expected the identity of the model in the footer, got another content: {error}."
+        ) from error
+
+
+def _require_regular(path: Path) -> None:
+    """Raise `OSError` for a pipe, which a folder from elsewhere may contain. Opening it would never end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path.name} is not a regular file")
+
+
+def _footer(metadata: Any) -> dict[str, bytes]:
+    """Return what andon wrote into the footer of a block."""
+    found = {key.decode(): value for key, value in (metadata.metadata or {}).items()}
+    return {key.removeprefix(_PREFIX): value for key, value in found.items() if key.startswith(_PREFIX)}
+
+
+def _identity(footer: dict[str, bytes]) -> Identity:
     return Identity(
         model=msgspec.json.decode(footer["model"], type=ModelIdentity),
         promise=msgspec.json.decode(footer["promise"], type=Promise | None),
@@ -287,9 +318,10 @@ class Results:
         for block in self.manifest.blocks:
             path = block_path(self.folder, block.key)
             try:
+                _require_regular(path)
                 with pq.ParquetFile(path, page_checksum_verification=True) as file:
                     table = file.read(columns=wanted)
-            except (OSError, pa.ArrowInvalid) as error:
+            except (OSError, pa.ArrowException) as error:
                 raise DataError(
                     f"{path}: expected the block that {MANIFEST} names, but it cannot be read: {error}. Run the same 'andon "
                     "score' command again."
@@ -337,10 +369,13 @@ def open_results(folder: Path | str) -> Results:
         ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise DataError(f"{path}: expected a manifest of results, got another content: {error}.") from error
     if manifest.schema != MANIFEST_SCHEMA:
         raise DataError(
             f"{path}: expected the schema {MANIFEST_SCHEMA}, got {manifest.schema!r}. Use the version of andon that wrote it."
         )
+    # a block that is named twice would count twice in an audit
+    if len({block.key for block in manifest.blocks}) < len(manifest.blocks):
+        raise DataError(f"{path}: expected each block once, got one twice. Run the same 'andon score' command again.")
     return Results(folder, manifest)

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from andon.archive.block import Job, Maps, Task, key_of
+from andon.archive.file_system import stored_text
 from andon.archive.judging import Receipt, score_block
 from andon.archive.plan import DEFAULT_BLOCK_ROWS, ArchiveInput, open_input
 from andon.archive.results import (
@@ -38,7 +39,7 @@ from andon.foundation.progress import Progress, silent
 from andon.runtime.detector import Detector, FrameSize, ProviderRule
 from andon.runtime.model_file.format import read
 from andon.runtime.schema import WindowSpec, canonical_json
-from andon.runtime.session import Device
+from andon.runtime.session import MAX_THREADS, Device
 from andon.sources.addresses import scheme_of, shown_address
 
 PLAN_SCHEMA = "andon.plan/1"
@@ -116,7 +117,7 @@ class Archive:
             digest=digest.hexdigest()[:32],
             blocks=blocks,
             rows=rows if counted else None,
-            input=shown_address(self.input.address),
+            input=stored_text(shown_address(self.input.address)),
             model_sha256=self.job.model_sha256,
             device=self.job.device,
             maps=self.job.maps,
@@ -163,6 +164,8 @@ def open_archive(
         raise ConfigError(
             f"block_rows: expected an integer of at least 1, got {block_rows}. Example: --block-rows 2000."
         )
+    if not 1 <= threads <= MAX_THREADS:
+        raise ConfigError(f"threads: expected an integer from 1 to {MAX_THREADS}, got {threads}. Example: --threads 1.")
     file = read(model)
     card = file.card
     bound = card.calibration.provider if card.calibration else None
@@ -189,7 +192,13 @@ def open_archive(
         threads=threads,
         maps=maps,
     )
-    return Archive(job, open_input(address, card.input, block_rows=block_rows, stretches=stretches))
+    archive_input = open_input(address, card.input, block_rows=block_rows, stretches=stretches)
+    if archive_input.lists_parquet and Path(job.out).is_relative_to(Path(address).resolve()):
+        raise ConfigError(
+            f"--out: expected a folder outside of the input, got {out} inside of {address}. The next run would take the results "
+            "for input. Give another folder."
+        )
+    return Archive(job, archive_input)
 
 
 def blocks_done(archive: Archive) -> int:
@@ -245,12 +254,17 @@ def _reserve(out: Path, plan: Plan, *, new_plan: bool) -> None:
     try:
         before = msgspec.json.decode(path.read_bytes(), type=Plan)
     except FileNotFoundError:
-        if out.is_dir() and any(out.iterdir()) and not new_plan:
+        # the temporary file of a plan that another run writes at this moment, or was killed before it was complete
+        names = [one.name for one in out.iterdir() if one.suffix != ".tmp"] if out.is_dir() else []
+        if PLAN in names:
+            _reserve(out, plan, new_plan=new_plan)
+            return
+        if names and not new_plan:
             raise ConfigError(
                 f"--out: expected a new folder or one with results, got {out} with other files. Give another folder."
             ) from None
         before = None
-    except (OSError, msgspec.MsgspecError) as error:
+    except (OSError, msgspec.MsgspecError, RecursionError) as error:
         raise DataError(f"{path}: expected the plan of earlier results, but it cannot be read: {error}.") from error
     if before is not None and before.digest != plan.digest and not new_plan:
         changed = [
@@ -298,7 +312,9 @@ class _Ledger:
             self._failures += 1
             self._full = self._full or receipt.disk_full
             if len(self._failed) < MOST_LISTED:
-                self._failed.append(MissingBlock(key=task.key, items=task.block.shown, error=receipt.error))
+                self._failed.append(
+                    MissingBlock(key=task.key, items=stored_text(task.block.shown), error=stored_text(receipt.error))
+                )
             return
         self._judged += not receipt.found
         self._before += receipt.found

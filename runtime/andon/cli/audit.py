@@ -131,6 +131,10 @@ def _run_file(args: argparse.Namespace) -> int:
     with needs("calibrate", "auditing"):
         from andon.calibration.audit import advice, audit_file, with_audit
 
+    if not Path(args.file).exists():
+        raise ConfigError(
+            f"{args.file}: expected a model file or a folder of results, got no such file or folder. Correct the path."
+        )
     for flag in ("good", "rejected"):
         if getattr(args, flag) is None:
             raise ConfigError(

@@ -16,6 +16,7 @@ columns:
 """
 
 import argparse
+import json
 from pathlib import Path
 
 from andon.cli._numbers import whole
@@ -60,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         progress=ProgressLine(),
     )
     if args.json:
-        print(msgspec.json.encode(packed).decode())
+        print(json.dumps(msgspec.to_builtins(packed)))  # msgspec refuses names that are not UTF-8
     else:
         lost = f", {packed.unreadable} of them without bytes, because they cannot be read" if packed.unreadable else ""
         labels = "with labels from their folders" if packed.labelled and args.label is None else ""

@@ -38,10 +38,10 @@ def examine(clock: Clock, *, model: Path | None = None, environment: Mapping[str
     findings += check_extras(packages_of_extras(facts.requirements()), packages, install=remedy, fits=facts.fits)
     opencv = opencv_wheels()
     findings += check_opencv(opencv, facts.import_in_child("cv2") if opencv.state == "code" else None)
-    findings += check_telemetry(environment, ray="ray" in packages, ray_setting=facts.ray_setting(Path.home()))
+    findings += check_telemetry(environment, ray="ray" in packages, ray_setting=facts.ray_setting(facts.home()))
     findings += check_machine(facts.machine(clock.wall_s()))
     findings.append(check_folder(_temporary()))
-    findings.append(check_folder(facts.folder("cache", cache_folder(environment), VARIABLE)))
+    findings.append(check_folder(_cache(environment)))
     if model is not None:
         findings.append(_model(model, works=works))
     return findings
@@ -52,6 +52,13 @@ def _temporary() -> Folder:
         return facts.folder("temporary files", Path(tempfile.gettempdir()), "TMPDIR")
     except OSError as error:  # no folder can be written
         return Folder(purpose="temporary files", path="/tmp", variable="TMPDIR", error=str(error))  # noqa: S108
+
+
+def _cache(environment: Mapping[str, str]) -> Folder:
+    try:
+        return facts.folder("cache", cache_folder(environment), VARIABLE)
+    except RuntimeError:  # from `Path.expanduser`, for a user of a container that /etc/passwd does not list
+        return Folder(purpose="cache", path="~", variable=VARIABLE, error="this user has no home folder")
 
 
 def _model(path: Path, *, works: bool) -> Finding:

@@ -80,8 +80,18 @@ def fits(version: str, wanted: str) -> bool:
         return True
 
 
-def ray_setting(home: Path) -> bool | None:
+def home() -> Path | None:
+    """Return the home folder, or None for a user without one."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def ray_setting(home: Path | None) -> bool | None:
     """Return ``usage_stats`` of Ray's settings of this user, or None if it is not set."""
+    if home is None:
+        return None
     try:
         content = json.loads((home / ".ray" / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -98,9 +108,9 @@ def system() -> str:
 def folder(purpose: str, path: Path, variable: str) -> Folder:
     """Try to write in a folder, or in its nearest parent if it does not exist yet. Nothing remains."""
     place = path
-    while not place.exists() and place != place.parent:
-        place = place.parent
     try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
         with tempfile.TemporaryFile(dir=place) as file:
             file.write(b"andon")
             file.flush()

@@ -24,6 +24,10 @@ RETRIES = 2
 """Number of further tries of an item whose worker died. An item that ends three workers is poisoned."""
 
 
+MOST_PER_CPU = 32
+"""Processes of this machine for each CPU. Each has its own interpreter and session, so thousands would take all memory."""
+
+
 class UnfitWorkerError(AndonError):
     """This worker must not do the work, although another one can, for example because its processor computes other scores.
 
@@ -93,7 +97,8 @@ def open_engine(
         address: address of a Ray cluster, for example ``auto`` or ``head:6379``.
 
     Raises:
-        ConfigError: the engine does not exist, an address is given to ``local``, or the cluster cannot be reached.
+        ConfigError: the engine does not exist, there are too many workers, an address is given to ``local``, or the cluster
+            cannot be reached.
         MissingExtra: Ray is not installed.
     """
     if workers is not None and workers < 1:
@@ -104,8 +109,14 @@ def open_engine(
                 f"--address: expected it together with --engine ray, got {address!r} for the local engine. Add --engine ray, "
                 "or leave --address out."
             )
-        from andon.engines.local import LocalEngine
+        from andon.engines.local import LocalEngine, usable_cpus
 
+        most = MOST_PER_CPU * usable_cpus()
+        if workers is not None and workers > most:
+            raise ConfigError(
+                f"workers: expected at most {most} processes on this machine, {MOST_PER_CPU} for each CPU, got {workers}. Leave "
+                "the number out, or use a cluster with --engine ray."
+            )
         return LocalEngine.opened(workers=workers, cpus=cpus)
     if name == "ray":
         from andon.engines.ray import RayEngine

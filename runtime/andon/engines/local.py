@@ -34,7 +34,7 @@ class LocalEngine:
     @contextmanager
     def opened(cls, *, workers: int | None = None, cpus: float = 1) -> Iterator["LocalEngine"]:
         """Yield the engine. Its processes start with the first items and end with the last ones."""
-        yield cls(max(1, math.floor(_cpus() / cpus)) if workers is None else workers)
+        yield cls(max(1, math.floor(usable_cpus() / cpus)) if workers is None else workers)
 
     def map_unordered(
         self,
@@ -137,5 +137,6 @@ def _serve(pipe: Connection, fn: Callable[[Any], Any]) -> None:
             return
 
 
-def _cpus() -> int:
+def usable_cpus() -> int:
+    """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

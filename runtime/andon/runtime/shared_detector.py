@@ -3,6 +3,7 @@
 `micro_batching` decides, and this module has the thread, the lock and the clock.
 """
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -60,6 +61,8 @@ class SharedDetector:
         self._changed = threading.Condition()
         self._closed = False
         self._failure: BaseException | None = None
+        self._taken: tuple[_Request, ...] = ()
+        """The frames of this turn."""
         self._thread = threading.Thread(target=self._run, name="andon-shared-detector", daemon=True)
         self._thread.start()
 
@@ -146,7 +149,7 @@ class SharedDetector:
         with self._changed:
             self._closed = True
             waiting = self._batcher.take_all()
-        for request in waiting:
+        for request in (*self._taken, *waiting):
             _fail(request, JudgeError(f"the thread of the shared detector has ended: {self._failure!r}"))
 
     def _turn(self) -> bool:
@@ -160,6 +163,7 @@ class SharedDetector:
                 wait_s = LONGEST_WAIT_S if step.wake_at_s is None else step.wake_at_s - now_s
                 self._changed.wait(min(max(wait_s, 0.0), LONGEST_WAIT_S))
                 return True
+        self._taken = (*step.late, *(step.batch.items if step.batch is not None else ()))
         for request in step.late:
             self._answer(request, self._late())
         if step.batch is not None:
@@ -197,5 +201,7 @@ class SharedDetector:
 
 
 def _fail(request: _Request, error: Exception) -> None:
-    if request.future.set_running_or_notify_cancel():
-        request.future.set_exception(error)
+    # a callback of a future may end the thread, for example with `sys.exit`. The other futures must have an answer all the same
+    with contextlib.suppress(BaseException):
+        if not request.future.done() and (request.future.running() or request.future.set_running_or_notify_cancel()):
+            request.future.set_exception(error)

@@ -86,3 +86,15 @@ def test_days_that_no_calendar_has_are_left_out() -> None:
 def test_without_any_time_there_is_nothing_to_draw() -> None:
     with pytest.raises(DataError, match="expected items with the time of their capture, got none"):
         draw(data(lines={}))
+
+
+@pytest.mark.parametrize("day", [-719_162, 2_932_896])
+def test_a_date_that_databases_write_for_no_time_is_left_out(day: int) -> None:
+    figure = draw(data(lines={"a": history(sorted([day, 5, 6]))}, rejects={day: Count(1, 0, 0), 5: Count(9, 0, 0)}))
+
+    assert png_of(figure).startswith(b"\x89PNG")
+    low, high = figure.axes[0].get_xlim()
+    assert high - low < 10
+
+    with pytest.raises(DataError, match="expected items with the time of their capture, got none"):
+        draw(data(lines={"a": history([day])}))

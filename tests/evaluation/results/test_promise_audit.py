@@ -259,3 +259,29 @@ def test_blocks_do_not_change_the_result(tmp_path_factory: pytest.TempPathFactor
     write_results(folder / "many", **columns, block_rows=block_rows)
 
     assert audited(folder / "many") == audited(folder / "one")
+
+
+def test_an_empty_name_of_a_line_is_a_group_like_any_other(tmp_path: Path) -> None:
+    write_results(tmp_path, np.zeros(6), line=["", "L1", None] * 2, lot=["", "A", "B"] * 2, label=["good"] * 6)
+
+    audit = audited(tmp_path, by=("line", "lot"))
+
+    assert [group.name for group in audit.groups["line"]] == ["", "L1", "(no line)"]
+    assert [group.audit.parts for group in audit.groups["lot"]] == [2, 2, 2]
+
+
+def test_another_spelling_of_the_good_label_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_results(tmp_path, np.zeros(6), label=["good", "Good", "Good", " good", "scratch", None])
+
+    assert audited(tmp_path).total is not None
+
+    (record,) = caplog.records
+    assert "the label 'Good' (2 rows), ' good' (1 rows) does not count as 'good'" in record.getMessage()
+
+
+def test_labels_with_another_meaning_are_not_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_results(tmp_path, np.zeros(3), label=["good", "scratch", None])
+
+    audited(tmp_path)
+
+    assert caplog.records == []

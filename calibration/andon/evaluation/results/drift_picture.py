@@ -25,8 +25,8 @@ MOST_LINES = 6
 """Upper limit of lines with a panel of their own: those with the most items."""
 
 _EPOCH = date(1970, 1, 1)
-_FIRST, _LAST = -719_162, 2_932_896
-"""The days that `date` can represent."""
+_FIRST, _LAST = (date(1900, 1, 1) - _EPOCH).days, (date(2199, 12, 31) - _EPOCH).days
+"""Days that are drawn. Databases write 0001-01-01 or 9999-12-31 where there is no time."""
 _LONGEST_GAP = 7
 """Number of days without items after which a curve is interrupted."""
 
@@ -52,7 +52,7 @@ def draw(data: DriftData) -> Any:
     Raises:
         DataError: no item has a time.
     """
-    lines = {name: history for name, history in data.lines.items() if len(history.days)}
+    lines = {name: history for name, history in data.lines.items() if _usable(history.days).any()}
     if not lines:
         raise DataError(
             "the picture of the drift: expected items with the time of their capture, got none. Score the items again with "
@@ -123,9 +123,13 @@ def _title(name: str | None, history: DayQuantiles, lines: int) -> str:
 
 def _with_gaps(days: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64]]:
     """Return dates and values, with NaN where no items follow for more than `_LONGEST_GAP` days."""
-    usable = (days >= _FIRST) & (days <= _LAST)
+    usable = _usable(days)
     days, values = days[usable], values[usable]
     after = np.flatnonzero(np.diff(days) > _LONGEST_GAP) + 1
     days = np.insert(days, after, days[after - 1] + 1)
     values = np.insert(values, after, np.nan, axis=0)
     return np.array([_EPOCH + timedelta(days=int(day)) for day in days], dtype="datetime64[D]"), values
+
+
+def _usable(days: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return (days >= _FIRST) & (days <= _LAST)

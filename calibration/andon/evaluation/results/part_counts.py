@@ -207,7 +207,7 @@ def count_by(
     for (group, lot), count in sums.items():
         one = count if lot is None or not count.parts else _drawn(count, f"{seed}:{lot}")
         groups[group] = groups.get(group, Count()).plus(one)
-    return dict(sorted(groups.items(), key=lambda entry: (entry[0] is None, entry[0] or 0)))
+    return dict(sorted(groups.items(), key=lambda entry: (entry[0] is None, 0 if entry[0] is None else entry[0])))
 
 
 def distinct(columns: Sequence[NDArray[Any]]) -> Iterator[tuple[tuple[int, ...], int]]:

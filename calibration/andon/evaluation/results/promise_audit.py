@@ -4,8 +4,10 @@ The limits are those of `andon.calibration.audit`. Without labels nothing is kno
 bounds the share of false rejects from above, if the model rejects defective parts at least as often as good ones.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
@@ -18,12 +20,15 @@ from andon.evaluation.results.part_counts import Cells, Count, Group, Mark, Name
 from andon.evaluation.results.result_rows import RowReader
 from andon.evaluation.results.score_history import ScoreHistory
 from andon.foundation.errors import ConfigError, DataError
+from andon.foundation.printable import printable
 from andon.runtime.calibration_facts import Calibration, percent, percent_up
 
 By = Literal["line", "day", "lot"]
 GROUPINGS: tuple[By, ...] = ("line", "day", "lot")
 
 _EPOCH = date(1970, 1, 1)
+
+_log = logging.getLogger(__name__)
 
 
 class Tally(Struct, frozen=True, kw_only=True):
@@ -99,6 +104,7 @@ def tally(results: Results, *, good_label: str = "good", with_history: bool = Fa
             history.add(arrays.line[judged], arrays.day[judged], arrays.mark[judged], rows.score[judged])
     if not reader.rows:
         raise DataError(f"{results.folder}: expected at least one row, got none. Score the items again.")
+    _warn_about_spellings(reader.labels, good_label, results.folder)
     return Tally(
         folder=str(results.folder),
         promise=results.manifest.identity.promise,
@@ -189,6 +195,22 @@ def audit_results(
         groups={one: audited(found) for one, found in grouped.items()},
         reject_shares={},
     )
+
+
+def _warn_about_spellings(labels: Mapping[str, int], good_label: str, folder: Path) -> None:
+    wanted = good_label.strip().casefold()
+    other = {
+        label: count for label, count in labels.items() if label != good_label and label.strip().casefold() == wanted
+    }
+    if other:
+        listed = ", ".join(
+            f"{printable(repr(label), limit=100)} ({count} rows)" for label, count in list(other.items())[:5]
+        )
+        _log.warning(
+            "%s: the label %s does not count as %r, because its spelling differs. Use one spelling in the input, and score the "
+            "items again.",
+            folder, listed, good_label,
+        )  # fmt: skip
 
 
 def day_name(day: int) -> str:
