@@ -109,6 +109,10 @@ MISTAKES = [
             '"good.csv --test labelled/".'
         ),
     ),
+    (
+        ["compare", "--detectors", "patchcore", "--data", "parts/", "--ignore", "0,0,9,9", "--out", "b"],
+        "Masks belong to frames of one data set: andon train and andon recommend have them, andon compare does not.",
+    ),
     (["compare", "--detectors", "pca", "--seed", "3"], "unknown argument '--seed' (did you mean '--seeds'?)"),
     (["compare", "--out", "b", "--preset", "fast"], ". See 'andon compare --help'.\n"),
     (

@@ -145,3 +145,32 @@ def test_sensor_logs_have_no_masks(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main([*words, "--ignore", "0,0,10,10"]) == EXIT_USER
 
     assert "--ignore: expected frames, got sensor logs. Leave out --ignore." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        (["--ignore", "0,0,50,20"], "expected --ignore as in the first run, got another one"),
+        (["--region", "0,0,96,64", "--ignore", "0,0,50,20"], "expected --ignore as in the first run, got another one"),
+        (["--region", "0,0,96,59"], "expected --region as in the first run, got another one"),
+    ],
+)
+def test_a_run_is_not_resumed_with_other_masks(
+    folder: Path, words: list[str], refusal: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = [*TRAIN, "--data", str(folder / "parts"), "--out", str(folder / "run"), "--resume"]
+
+    assert main([*again, *words]) == EXIT_USER
+    assert refusal in capsys.readouterr().err
+    assert main([*again, "--region", "0,0,96,60"]) == EXIT_DONE
+    assert main(again) == EXIT_DONE
+
+
+def test_a_run_without_masks_is_not_resumed_with_one(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*TRAIN, "--data", str(folder / "parts"), "--out", str(tmp_path / "run")]
+    assert main(words) == EXIT_DONE
+
+    assert main([*words, "--resume", "--ignore", "0,0,50,20"]) == EXIT_USER
+    assert "expected --ignore as in the first run, got one, but that run has none" in capsys.readouterr().err

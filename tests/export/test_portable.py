@@ -6,15 +6,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from msgspec import structs
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
+from tests.export.test_tiled_graph import Edges as MapsOnly
 from tests.export.toys import Edges, Frames
 
 from andon.calibration.request import CalibrationRequest
 from andon.export.export import export
 from andon.export.graph import Pipeline
 from andon.runtime.detector import Detector
-from andon.runtime.schema import FrameSpec, ScoreRule
+from andon.runtime.mask_pixels import pack
+from andon.runtime.schema import FrameSpec, ScoreRule, Tiles
 
 SPEC = FrameSpec(channels=3, size=(48, 64))
 SIZES = [(48, 64), (16, 16), (33, 47), (90, 120), (97, 301), (240, 320)]
@@ -36,12 +39,20 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def reference(file: Path) -> Judge:
+    return reference_of(file)
+
+
+def reference_of(file: Path) -> Judge:
     session = ReferenceEvaluator(str(file))
     return lambda frames: dict(zip(session.output_names, session.run(None, {"frame": frames}), strict=True))
 
 
 @pytest.fixture(scope="module")
 def openvino(file: Path) -> Judge:
+    return openvino_of(file)
+
+
+def openvino_of(file: Path) -> Judge:
     package = pytest.importorskip("openvino", exc_type=ImportError)
     compiled = package.Core().compile_model(
         file, "CPU", {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
@@ -79,6 +90,27 @@ def test_the_reference_evaluator_gives_the_same_verdicts(file: Path, reference: 
 @pytest.mark.parametrize("size", SIZES + LARGE)
 def test_openvino_gives_the_same_verdicts(file: Path, openvino: Judge, size: tuple[int, int]) -> None:
     check(file, openvino, size)
+
+
+MARKED = np.zeros((90, 120), np.bool_)
+MARKED[5:31, 10:77] = True
+WHOLE = {
+    "masks": structs.replace(SPEC, ignore=pack(MARKED), frame_size=(90, 120)),
+    "tiles": structs.replace(SPEC, tiles=Tiles(rows=2, columns=3, overlap=16, chunk=2), frame_size=(90, 120)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WHOLE)
+def test_files_with_masks_or_tiles_have_the_same_verdicts_in_other_runtimes(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "edges.onnx"
+    scorer = MapsOnly() if name == "tiles" else Edges()
+    pipeline = Pipeline(scorer, WHOLE[name], ScoreRule(map="edges", pool="top", smooth=1.0))
+    export(pipeline, Frames(30, size=(90, 120)), path, request=CalibrationRequest(date="2026-01-02"))
+
+    check(path, reference_of(path), (90, 120))
+    pytest.importorskip("openvino", exc_type=ImportError)
+    check(path, openvino_of(path), (90, 120))
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from tests.export.toys import Frames
 from torch import Tensor, nn
 
 from andon.calibration.request import CalibrationRequest
+from andon.calibration.scoring import score
 from andon.export.decision import fold
 from andon.export.evidence import Evidence
 from andon.export.export import Exported, Int8, export
@@ -21,7 +22,7 @@ from andon.foundation.errors import ConfigError, InputError
 from andon.runtime import Detector
 from andon.runtime.items import Item
 from andon.runtime.model_file.onnx_subset import survey
-from andon.runtime.schema import FrameSpec, ScoreRule, Tiles
+from andon.runtime.schema import FrameSpec, Reason, ScoreRule, Tiles
 from andon.runtime.session import onnxruntime
 
 SPEC = FrameSpec(
@@ -162,6 +163,21 @@ def test_a_file_with_tiles_accepts_frames_of_its_size_only(exported: Exported) -
     assert detector(np.asarray(batch(1)[0])).evidence["anomaly_map"].shape == (12, 44)
     with pytest.raises(InputError, match="expected frames of 80 x 170"):
         detector(np.asarray(batch(1, (80, 171))[0]))
+
+
+def test_a_file_with_tiles_refuses_another_frame_size_even_if_asked_for(exported: Exported) -> None:
+    free = Detector.load(exported.path, frame_size="any")
+
+    with pytest.raises(InputError, match=r"expected frames of 80 x 170 .* the size of the file's tiles, got 80 x 171"):
+        free(np.asarray(batch(1, (80, 171))[0]))
+    free.verify()
+
+
+def test_a_file_with_tiles_is_not_calibrated_on_frames_of_another_size(exported: Exported) -> None:
+    scored = score(exported.model.data, Frames(3, size=(80, 200)))
+
+    assert scored.frame_sizes == ()
+    assert (scored.reason == Reason.WRONG_INPUT).all()
 
 
 def test_lower_precisions_are_refused_with_tiles(tmp_path: Path) -> None:

@@ -11,6 +11,9 @@ const [file, input, size] = process.argv.slice(2);
 try {
   const model = readModel(await readFile(file));
   const { card, golden } = model;
+  const { ignore, region, tiles, frame_size: own } = card.input;
+  if (size && (ignore || region || tiles) && size !== own.join("x"))
+    throw new ModelFileError(`masks and tiles belong to frames of ${own.join("x")}, got ${size}`);
   const judge = await loadJudge(model);
   const shape =
     card.input.kind === "frame"

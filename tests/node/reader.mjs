@@ -109,6 +109,10 @@ export function readModel(bytes) {
 
   const input = card.input.kind;
   if ((card.input.dtype ?? "uint8") !== "uint8") refuse("this reader judges uint8 frames only");
+  const { ignore, region, tiles, frame_size: frameSize } = card.input;
+  const masks = [ignore, region].filter(Boolean);
+  if (masks.some((mask) => String(mask.frame_size) !== String(frameSize))) refuse("a mask of another frame size");
+  if (tiles && !frameSize) refuse("tiles without a frame size");
   if (String(names(11)) !== input) refuse(`expected one input, ${input}`);
   if (String(names(12)) !== String([...OUTPUTS, ...card.outputs])) refuse("other outputs than the metadata list");
   const threshold = numbers["andon.threshold"][0];

@@ -16,8 +16,9 @@ from tests.runtime.hand_made import FRAME, GREY, WINDOW, frame, model_bytes, win
 from tests.runtime.test_old_files import OLD, items
 
 from andon.runtime import Detector
+from andon.runtime.mask_pixels import pack
 from andon.runtime.model_file.format import parse
-from andon.runtime.schema import InputSpec, SceneCheck
+from andon.runtime.schema import InputSpec, SceneCheck, Tiles
 
 HERE = Path(__file__).parent
 
@@ -118,6 +119,24 @@ def test_node_reads_a_file_with_a_scene_check(node: str, tmp_path: Path) -> None
     path.write_bytes(model_bytes(spec, threshold=0.5, weights=_SCENE))
 
     assert _judged(node, path, _frames(3)).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"ignore": pack(np.eye(32, 48, dtype=np.bool_))}, {"tiles": Tiles(rows=1, columns=2, overlap=0, chunk=2)}],
+    ids=["mask", "tiles"],
+)
+def test_node_refuses_frames_of_another_size_for_files_with_masks_or_tiles(
+    node: str, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    path = tmp_path / "bound.onnx"
+    path.write_bytes(model_bytes(replace(FRAME, frame_size=(32, 48), **changes), threshold=0.5))
+
+    refused = _judged(node, path, _frames(3, size=(48, 32)), "48x32")
+
+    assert _judged(node, path, _frames(3), "32x48").returncode == 0
+    assert refused.returncode == 2
+    assert "belong to frames of 32x48, got 48x32" in refused.stderr
 
 
 def test_node_leaves_no_telemetry_at_home(node: str, tmp_path: Path) -> None:

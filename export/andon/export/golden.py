@@ -55,7 +55,7 @@ def real(item: NDArray[Any]) -> NDArray[Any]:
 def golden(data: bytes, item: NDArray[Any], *, origin: str) -> Golden:
     """Return the item with the score and evidence of this file. The file may be blank or calibrated."""
     model = parse(data, allow_blank=True)
-    verdict = Detector(model, open_session(data), frame_size="any", mask_fits=False)(item)
+    verdict = Detector(model, open_session(data), frame_size="any", one_size=False)(item)
     return Golden(
         origin=origin,
         input=Array.of(item),

@@ -155,9 +155,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def quotes_hint(before: Sequence[str], unknown: Sequence[str]) -> str:
     """Return a hint to quote a detector or set together with its settings. Return an empty text in other cases.
 
+    Masks have no place in a comparison, so their hint names the commands that have them.
+
     >>> quotes_hint(["--detectors", "patchcore"], ["--preset", "fast"])
     ' Put settings of a detector into its quotes: --detectors "patchcore --preset fast".'
     """
+    if unknown[0].partition("=")[0] in ("--ignore", "--region"):
+        return " Masks belong to frames of one data set: andon train and andon recommend have them, andon compare does not."
     last = next((at for at in reversed(range(len(before))) if before[at].startswith("--")), None)
     if last is None:
         return ""

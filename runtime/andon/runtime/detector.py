@@ -38,10 +38,10 @@ class Detector:
     """
 
     def __init__(
-        self, model: ModelFile, session: Session, *, frame_size: FrameSize = "calibrated", mask_fits: bool = True
+        self, model: ModelFile, session: Session, *, frame_size: FrameSize = "calibrated", one_size: bool = True
     ) -> None:
-        # for `load` and `from_bytes` only: the model file is checked already. `mask_fits` is False for the golden sample only,
-        # which is smaller than the frames, so that the masks of the file mean nothing in it
+        # for `load` and `from_bytes` only: the model file is checked already. `one_size` is False for the golden sample only,
+        # which is smaller than the frames, so that masks and tiles of the file mean nothing in it
         _refuse_unknown("frame_size", frame_size, get_args(FrameSize))
         self._model = model
         self._session = session
@@ -50,7 +50,7 @@ class Detector:
         calibration = model.card.calibration
         self._good_scale = calibration.good_scale if calibration else 0.0
         self._any_size = frame_size == "any"
-        self._mask_fits = mask_fits
+        self._one_size = one_size
         self._evidence = tuple(name for name in model.card.outputs if name not in (RAW_SCORE, SCENE_FEATURES))
         self._names = [*OUTPUTS, *self._evidence]
         self._input = "frame" if isinstance(self._spec, FrameSpec) else "window"
@@ -331,11 +331,18 @@ class Detector:
         if min(item.shape[:2]) < 16:
             raise InputError(f"expected a frame of at least 16 x 16 pixels, got {item.shape[0]} x {item.shape[1]}.")
         masks = mask_size(spec)
-        if self._mask_fits and masks is not None and item.shape[:2] != tuple(masks):
+        if self._one_size and masks is not None and item.shape[:2] != tuple(masks):
             raise InputError(
                 f"expected frames of {masks[0]} x {masks[1]} (height x width), the size of the file's "
                 f"{'ignore mask' if spec.region is None else 'region'}, got {item.shape[0]} x {item.shape[1]}. A mask belongs to "
                 "one frame size. Set the camera to this size, or train with masks for the new frames."
+            )
+        tiled = spec.frame_size if spec.tiles is not None else None
+        if self._one_size and tiled is not None and item.shape[:2] != tuple(tiled):
+            raise InputError(
+                f"expected frames of {tiled[0]} x {tiled[1]} (height x width), the size of the file's tiles, got "
+                f"{item.shape[0]} x {item.shape[1]}. Tiles belong to one frame size. Set the camera to this size, or train with "
+                "--tile on the new frames."
             )
         if not self._any_size and spec.frame_size is not None and item.shape[:2] != tuple(spec.frame_size):
             raise InputError(

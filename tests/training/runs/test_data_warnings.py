@@ -16,6 +16,7 @@ from andon.calibration.request import CalibrationRequest, PromiseRequest
 from andon.calibration.split import calibration_count
 from andon.foundation.errors import DataError
 from andon.runtime.items import Item, Lost, Ref
+from andon.runtime.mask_pixels import pack
 from andon.runtime.schema import FrameSpec
 from andon.sources.collection import FoundFrames
 from andon.training.contract.synthetic_data import SyntheticFrames, synthetic_frame, synthetic_log
@@ -86,6 +87,16 @@ def test_tiles_are_offered_with_their_cost_for_frames_of_one_size() -> None:
     assert "about 109 times as long" in warning.text
     assert of_mixed is not None
     assert "only if all frames have one size: --frame-size" in of_mixed.text
+
+
+def test_tiles_are_not_offered_for_frames_with_masks() -> None:
+    marked = np.zeros((3000, 4096), np.bool_)
+    marked[:100] = True
+
+    warning = large_frames(frames((3000, 4096)), structs.replace(SPEC, ignore=pack(marked)), Settings(), cell=16)
+
+    assert warning is not None
+    assert "tile" not in warning.text
 
 
 def test_frames_with_tiles_of_full_detail_are_not_warned_of() -> None:

@@ -294,7 +294,9 @@ def _settings_of(known: Recipe, words: Sequence[str]) -> tuple[msgspec.Struct, W
         extend(parser)
     given, unknown = parser.parse_known_args(words)
     if unknown:
-        near = nearest(unknown[0].partition("=")[0], parser.flags)
+        flag = unknown[0].partition("=")[0]
+        masks = flag in ("--ignore", "--region")
+        near = ", because andon compare has no masks" if masks else nearest(flag, parser.flags)
         raise ConfigError(f"unknown argument {unknown[0]!r}{near}.")
     window = take(given)
     settings = from_flags(known.settings, given)

@@ -124,7 +124,10 @@ def recommend(
     assert isinstance(found, FoundFrames)
     masks = fitted_to(Masks(options.ignore, options.region), found)
     marked = {name: mask.sha256 for name, mask in zip(masks._fields, masks, strict=True) if isinstance(mask, Mask)}
-    usual = MENU if marked else menu_for(found, budget_ms)  # masks do not work with tiles
+    usual = menu_for(found, budget_ms)
+    untiled = bool(marked) and options.menu is None and usual != MENU
+    if marked:  # masks do not work with tiles
+        usual = MENU
     menu = [plan.parse_detector(text) for text in options.menu or usual]
     parts = Parts(
         good=good.for_choice,
@@ -192,7 +195,7 @@ def recommend(
             interval=interval,
             budget_ms=budget_ms,
         ),
-        notes=tuple(_notes(rows, picked.chosen, good, budget_ms, shown=shown, load=load)),
+        notes=tuple(_notes(rows, picked.chosen, good, budget_ms, shown=shown, load=load, untiled=untiled)),
         rows=tuple(rows),
         failed=tuple(failed),
         good_parts=good.count,
@@ -402,6 +405,7 @@ def _notes(
     *,
     shown: tuple[int, int],
     load: float | None,
+    untiled: bool,
 ) -> list[str]:
     source = (
         f"Synthetic AUROC: {shown[0]} good parts and {shown[1]} damaged copies of them. Training did not see these parts. It "
@@ -432,7 +436,8 @@ def _notes(
             f"The machine was busy: its load was {load:.1f} for each CPU. Times are upper limits. Run the same command again on "
             f"a quiet machine. CPU milliseconds for one frame: {cpu}."
         )
-    notes.append("Tiles for large frames are not on the menu, because no detector has them yet.")
+    if untiled:
+        notes.append("Tiles for large frames are not on the menu, because they cannot be combined with masks.")
     return notes
 
 

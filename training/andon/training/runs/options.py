@@ -8,7 +8,7 @@ from andon.training.runs.window_choice import WindowRequest
 
 
 class TrainOptions(Struct, frozen=True, kw_only=True):
-    """Options of `train`. A resumed run uses its recorded options instead, and refuses a different calibration share."""
+    """Options of `train`. A resumed run uses its recorded options, and refuses another calibration share and other masks."""
 
     seed: int = 0
     """Seed of split, weights, order and noise."""

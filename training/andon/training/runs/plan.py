@@ -8,8 +8,9 @@ import msgspec
 
 from andon.calibration.split import CALIBRATION_SHARE, require_share
 from andon.foundation.errors import ConfigError, TrainingError
-from andon.runtime.schema import FrameSpec, WindowSpec
+from andon.runtime.schema import FrameSpec, Mask, WindowSpec
 from andon.sources.addresses import shown_address
+from andon.sources.pictures.mask_picture import mask_of
 from andon.training.fitting.device import as_device
 from andon.training.observers.epochs import from_record
 from andon.training.observers.options import ObserveOptions
@@ -58,7 +59,8 @@ def make_plan(
     """Return the plan of a training, before any data are read.
 
     Raises:
-        TrainingError: the folder already holds a run, or the run to resume has other settings or options.
+        TrainingError: the folder already holds a run, or the run to resume has other settings, options or masks.
+        DataError: a mask that was given for a run to resume cannot be read.
         ConfigError: an option is out of bounds.
     """
     asked = Plan(folder, recipe, settings, options, observe)
@@ -99,6 +101,7 @@ def _resumed(asked: Plan, previous: RunRecord) -> Plan:
             f"{folder}: expected the settings of the first run, got others ({_differences(own, asked.settings)}). Leave "
             "them out to resume, or start a new run."
         )
+    _refuse_other_masks(asked, previous)
     if previous.finished:
         return asked._replace(settings=own, observe=ObserveOptions(), previous=previous)
     if share not in (None, previous.calibration_share):
@@ -121,6 +124,23 @@ def _resumed(asked: Plan, previous: RunRecord) -> Plan:
         threads=previous.threads,
     )
     return Plan(folder, recipe, own, recorded, _observe_further(folder, asked.observe, previous), previous)
+
+
+def _refuse_other_masks(asked: Plan, previous: RunRecord) -> None:
+    """Refuse masks that mark other pixels than those of the first run. Without any, the recorded masks are used."""
+    for name in ("ignore", "region"):
+        given, recorded = getattr(asked.options, name), getattr(previous.input, name, None)
+        if given and (recorded is None or _marked(given, recorded, name) != recorded.sha256):
+            raise TrainingError(
+                f"{asked.folder}: expected --{name} as in the first run, got "
+                f"{'another one' if recorded is not None else 'one, but that run has none'}. Leave it out to resume, or start a "
+                "new run."
+            )
+
+
+def _marked(given: tuple[str, ...] | Mask, recorded: Mask, name: str) -> str:
+    """Return the digest of a mask that was given, read at the size of the recorded one."""
+    return (given if isinstance(given, Mask) else mask_of(given, recorded.frame_size, flag=f"--{name}")).sha256
 
 
 def _with_recorded_windows(asked: Plan, own: msgspec.Struct) -> Plan:
