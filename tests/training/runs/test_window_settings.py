@@ -11,14 +11,20 @@ import pytest
 from tests.training.flat import train
 
 from andon.calibration.request import CalibrationRequest, PromiseRequest
+from andon.calibration.split import split
 from andon.cli import main
 from andon.foundation.errors import ConfigError, DataError, NotEnoughParts
 from andon.runtime.schema import WindowSpec
+from andon.sources.opening import open_log
+from andon.sources.series.good_rows import good_rows
+from andon.sources.series.windows import cut, window_spec
 from andon.training.detectors.pca import Settings
 from andon.training.observers.epochs import NONE
+from andon.training.recipe.recipe import recipe
 from andon.training.runs.export_run import export_run
 from andon.training.runs.run_folder import load
 from andon.training.runs.window_choice import AUTO, Length, WindowRequest
+from andon.training.runs.window_settings import chosen_settings
 
 QUIET: dict[str, Any] = {"picture_epochs": NONE}
 
@@ -178,6 +184,18 @@ def test_a_short_log_gets_shorter_windows_if_nobody_chose_a_length(tmp_path: Pat
     )
     with pytest.raises(DataError, match=f"Windows of {choice.steps} rows work"):
         train("pca", path, tmp_path / "chosen", settings=Settings(), **QUIET)
+
+
+@pytest.mark.parametrize("rows", [100, 120, 150])
+def test_shortened_windows_leave_enough_of_them_for_validation(tmp_path: Path, rows: int) -> None:
+    """A length is only taken if the detector can be trained with it."""
+    found = open_log(str(write(tmp_path / "short.csv", rows)))
+    known = recipe("window_vae")
+    settings, _, choice = chosen_settings(known, known.settings(), WindowRequest(shorten=True), found, share=0.3)
+    assert choice is not None
+    windows = cut(good_rows(found), window_spec(found.found, settings.steps, settings.hop))
+    used = split(windows.refs, seed=0, validation=True, window_s=0.5 * settings.steps, calibration_share=0.3)
+    assert len(used.validation) >= 2
 
 
 def test_a_long_log_keeps_the_windows_of_the_settings(tmp_path: Path) -> None:

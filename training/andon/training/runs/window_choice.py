@@ -53,6 +53,8 @@ ROWS_PER_PROMISE = 170
 """Rows of a log per row of a window that leave 50 windows for calibration, the fewest that support a promise."""
 SHORTEST_ROWS = 8
 """A window is not shorter for the sake of the rule above if the log can still be split."""
+LEAST_VALIDATION = 2
+"""Smallest number of windows for validation. Detectors that combine scores need as many (`andon.training.nets.surprise`)."""
 HOPS = 8
 """Hops in the length of a window."""
 LOOKED_AT = 0.6
@@ -303,6 +305,11 @@ def require_split(log: Log, spec: WindowSpec, *, validation: bool, share: float 
     refs = [ref for ref in windows.refs if isinstance(windows.read(ref), Item)]
     window_s = spec.steps * spec.period_s
     used = split(refs, seed=0, validation=validation, window_s=window_s, calibration_share=share)
+    if validation and len(used.validation) < LEAST_VALIDATION:
+        raise DataError(
+            f"expected at least {LEAST_VALIDATION} windows for validation, got {len(used.validation)} with windows of "
+            f"{spec.steps} rows. Record longer, or use shorter windows."
+        )
     kept = set(used.calibration)
     if len(disjoint([ref for ref in refs if ref.key in kept], window_s)) < LEAST_CALIBRATION_PARTS:
         raise DataError(
