@@ -188,7 +188,6 @@ def test_a_short_log_gets_shorter_windows_if_nobody_chose_a_length(tmp_path: Pat
 
 @pytest.mark.parametrize("rows", [100, 120, 150])
 def test_shortened_windows_leave_enough_of_them_for_validation(tmp_path: Path, rows: int) -> None:
-    """A length is only taken if the detector can be trained with it."""
     found = open_log(str(write(tmp_path / "short.csv", rows)))
     known = recipe("window_vae")
     settings, _, choice = chosen_settings(known, known.settings(), WindowRequest(shorten=True), found, share=0.3)
