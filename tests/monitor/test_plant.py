@@ -485,7 +485,7 @@ def test_a_monitor_whose_peers_all_hang_still_ends_in_time(plant: Plant) -> None
         for peer in (plant.broker, plant.plc, plant.scada, plant.sensors, plant.kafka):
             peer.pause()
         time.sleep(1.5)
-        assert plant.terminate() < 5.0  # the silence of the sources is no failure of a line that is stopped
+        assert plant.terminate() < 5.0  # silent sources are not a failure if the line is stopped
         for peer in (plant.broker, plant.plc, plant.scada, plant.sensors, plant.kafka):
             peer.go_on()
 
