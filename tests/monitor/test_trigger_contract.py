@@ -51,7 +51,7 @@ class Memory:
         barrier, fault, stop = self._barrier, self._fault, self._context.stop
         state, seen, lost, over = "", len(barrier.sent), False, threading.Event()
         if fault == "thread":
-            threading.Thread(target=over.wait, args=(0.6,), daemon=True).start()
+            threading.Thread(target=over.wait, args=(2.0,), daemon=True).start()  # longer than the check waits
         while not stop.is_set():
             if barrier.state != state and not lost:
                 was, state = state, barrier.state
