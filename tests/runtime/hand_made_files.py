@@ -1,4 +1,4 @@
-"""Fixtures of hand-made model files, one for frames and one for windows. Tests whose ``conftest.py`` imports them can use them."""
+"""Fixtures of hand-made model files, one for frames and one for windows. A ``conftest.py`` imports them for its tests."""
 
 from pathlib import Path
 
