@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from tests.export.test_tiled_graph import Edges as OnlyMaps
 from tests.export.toys import WINDOWS, Edges, Squares
 
 from andon.calibration.calibrate import calibrate
@@ -19,8 +20,9 @@ from andon.export.graph import Pipeline
 from andon.export.scene import CELLS, SceneFeatures
 from andon.runtime import ConfigError, Detector, Reason, Status
 from andon.runtime.items import Item, Lost, Ref
+from andon.runtime.mask_pixels import pack
 from andon.runtime.model_file.format import parse, read
-from andon.runtime.schema import RAW_SCORE, SCENE_FEATURES, FrameSpec, ScoreRule
+from andon.runtime.schema import RAW_SCORE, SCENE_FEATURES, FrameSpec, ScoreRule, Tiles
 from andon.sources.collection import FoundFrames
 
 SPEC = FrameSpec(channels=3, size=(32, 48))
@@ -57,6 +59,36 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Pipeline(Edges(), SPEC, RULE, scene=True), Discs(70), path, request=request, scene_parts=Discs(60, first=500)
     )
     return path
+
+
+LARGE = (220, 300)
+MARKED = np.zeros(LARGE, np.bool_)
+MARKED[150:] = True
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        msgspec.structs.replace(SPEC, ignore=pack(MARKED)),
+        msgspec.structs.replace(SPEC, frame_size=LARGE, tiles=Tiles(rows=4, columns=5, overlap=16, chunk=5)),
+    ],
+    ids=["mask", "tiles"],
+)
+def test_large_frames_with_a_mask_or_tiles_get_a_scene_check(spec: FrameSpec, tmp_path: Path) -> None:
+    # wrong frames are made from reduced large frames, and masks and tiles belong to one frame size
+    parts = Discs(70, size=LARGE)
+    request = CalibrationRequest(date="2026-01-02")
+    exported = export(
+        Pipeline(OnlyMaps(), spec, RULE, scene=True),
+        parts,
+        tmp_path / "large.onnx",
+        request=request,
+        scene_parts=Discs(60, first=500, size=LARGE),
+    )
+
+    detector = Detector.load(exported.path)
+    assert detector(parts.frame(0)).status == Status.OK
+    assert detector(Discs(1, light=0.3, size=LARGE).frame(0)).reason == Reason.OTHER_SCENE
 
 
 def test_the_first_features_are_light_contrast_and_sharpness_in_logarithms() -> None:

@@ -101,9 +101,12 @@ def fit_scene(
     if not isinstance(spec, FrameSpec) or spec.scene is None:
         raise ConfigError("scene check: expected a model file with a scene check, got one without it.")
     # a small part of the graph, and of the time, for a file with tiles
-    detector = Detector(model, open_session(only(data, SCENE_FEATURES), threads=threads), frame_size="any")
+    session = open_session(only(data, SCENE_FEATURES), threads=threads)
+    detector = Detector(model, session, frame_size="any")
+    # wrong frames are made from reduced ones, also for a file with masks or tiles, which belong to one size
+    of_reduced = Detector(model, session, frame_size="any", one_size=False)
     chosen = parts.refs if refs is None else refs
-    good, wrong = _measure(detector, spec, parts, chosen, seed=seed, progress=progress)
+    good, wrong = _measure(detector, of_reduced, spec, parts, chosen, seed=seed, progress=progress)
     count = spec.scene.features // spec.scene.limits
     if len(good) < LEAST_PARTS:
         logger.warning(
@@ -188,7 +191,14 @@ def _distance(
 
 
 def _measure(
-    detector: Detector, spec: FrameSpec, parts: Collection, refs: Sequence[Ref], *, seed: int, progress: Progress
+    detector: Detector,
+    of_reduced: Detector,
+    spec: FrameSpec,
+    parts: Collection,
+    refs: Sequence[Ref],
+    *,
+    seed: int,
+    progress: Progress,
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
     """Return the features of good frames, and of wrong frames made from some of them."""
     generator = np.random.default_rng(seed)
@@ -208,7 +218,7 @@ def _measure(
             continue  # a frame that the file does not accept is reported when it is scored
         if place in spoilt or not wrong[KINDS[0]]:
             for kind, frame in wrong_frames(_reduced(grey_levels(item.data, spec), max(spec.size)), generator):
-                wrong[kind].append(detector.measure([raw_levels(frame, spec)], SCENE_FEATURES)[0])
+                wrong[kind].append(of_reduced.measure([raw_levels(frame, spec)], SCENE_FEATURES)[0])
     return (
         np.array(good, np.float64),
         {kind: np.array(rows, np.float64) for kind, rows in wrong.items()},

@@ -40,8 +40,8 @@ class Detector:
     def __init__(
         self, model: ModelFile, session: Session, *, frame_size: FrameSize = "calibrated", one_size: bool = True
     ) -> None:
-        # for `load` and `from_bytes` only: the model file is checked already. `one_size` is False for the golden sample only,
-        # which is smaller than the frames, so that masks and tiles of the file mean nothing in it
+        # for `load` and `from_bytes` only: the model file is checked already. `one_size` is False for the golden sample
+        # and for the fit of the scene check. Both use frames that are smaller than those of masks and tiles
         _refuse_unknown("frame_size", frame_size, get_args(FrameSize))
         self._model = model
         self._session = session
