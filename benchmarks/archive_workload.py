@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,10 @@ def plain_columns(out: Path) -> dict[str, Any]:
     return columns
 
 
-def logged(log: str, job: Job, task: Task) -> Receipt:
-    """Judge a block, and note its start and its end in a file that survives a kill."""
+def logged(log: str, pause_s: float, job: Job, task: Task) -> Receipt:
+    """Judge a block after a pause, and note its start and its end in a file that survives a kill."""
     _note(log, f"start {task.key} {os.getpid()}\n")
+    time.sleep(pause_s)
     receipt = score_block(job, task)
     if not receipt.found:
         _note(log, f"end {task.key} {os.getpid()}\n")
@@ -121,13 +123,14 @@ def main() -> None:
     parser.add_argument("--block-rows", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--log", default="")
+    parser.add_argument("--pause-s", type=float, default=0.0, help="pause before each block, with --log")
     args = parser.parse_args()
     model = args.table.with_name("model.onnx")
     if args.way == "loop":
         plain_loop(model, args.table, args.out)
         return
     archive = open_archive(model, str(args.table), args.out, block_rows=args.block_rows)
-    judge = functools.partial(logged, args.log) if args.log else score_block
+    judge = functools.partial(logged, args.log, args.pause_s) if args.log else score_block
     with open_engine(args.way, workers=args.workers) as engine:
         outcome = score_archive(archive, engine, judge=judge)
     print(json.dumps({"judged": outcome.judged, "before": outcome.before, "complete": outcome.complete}))

@@ -28,11 +28,10 @@ def test_an_engine_writes_the_columns_of_a_plain_loop(engine: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", WITH_RAY])
 def test_kills_of_workers_and_drivers_lose_nothing_and_repeat_little(engine: str) -> None:
-    kills = measure_kills(engine, 4, 1, seed=1, blocks=30, block_rows=100)
+    kills = measure_kills(engine, 4, 1, seed=1, blocks=30, block_rows=100, pause_s=0.2)
 
     assert kills.whole
-    assert (kills.drivers_killed, kills.runs) == (1, 2)
-    assert kills.workers_killed >= 1  # on a fast machine the work ends before the fourth
+    assert (kills.workers_killed, kills.drivers_killed, kills.runs) == (4, 1, 2)
     assert kills.most_judged <= 2
     assert kills.lost_by_drivers <= 2
     assert (kills.left, kills.processes) == (0, 0)
