@@ -44,8 +44,8 @@ def test_a_text_and_a_table_ask_for_the_same_sink(text: str, table: dict[str, ob
 @pytest.mark.parametrize(
     ("table", "why"),
     [
-        ({"path": "a"}, 'a sink: expected a kind, for example kind = "json_lines", got None.'),
-        ({"kind": 3}, "got 3."),
+        ({"path": "a"}, 'sink.kind: expected a kind, for example kind = "json_lines", got nothing.'),
+        ({"kind": 3}, "got int."),
         ({"kind": "picture"}, r"there is no sink 'picture' \(did you mean 'pictures'\?\)"),
         ({"kind": "pictures"}, "the sink pictures: expected folder, got nothing."),
         (

@@ -4,7 +4,6 @@ A controller is a PLC or a server that shows the state and the results of lines 
 `andon.monitor.controller_writer`, which decides what is written and when a connection is opened again.
 """
 
-import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, Protocol
 
@@ -12,14 +11,14 @@ from msgspec import Meta, Struct
 
 from andon.foundation.errors import ConfigError
 from andon.foundation.printable import printable
-from andon.foundation.registry import load, opening
-from andon.foundation.settings import fields, from_table, nearest, refuse_unknown_keys
+from andon.foundation.registry import opening
+from andon.foundation.settings import fields, from_table, refuse_unknown_keys
+from andon.monitor.plug_in_table import kind_in, listed_in, name_in
 from andon.monitor.process_image import ProcessImage
 from andon.sources.clock import Clock
 
 COMMON_KEYS = ("kind", "name", "lines", "every_s", "max_age_s")
 """Keys of a ``[[controller]]`` table that belong to all kinds."""
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class ControllerTiming(Struct, frozen=True, kw_only=True):
@@ -177,23 +176,13 @@ def controller_from_table(
     Raises:
         ConfigError: a key is unknown, missing, of another type or out of bounds, or the kind is unknown or broken.
     """
-    kind_name, name = table.get("kind"), table.get("name")
-    if not isinstance(kind_name, str):
-        raise ConfigError(f'{at}.kind: expected a kind, for example kind = "modbus", got {_type(kind_name)}.')
-    try:
-        kind: ControllerKind = load("andon.controllers", kind_name)
-    except ConfigError as error:
-        raise ConfigError(f"{at}.kind: {error}") from error
+    kind: ControllerKind = kind_in(table, "andon.controllers", at=at, example="modbus")
     refuse_unknown_keys(table, [*COMMON_KEYS, *(setting.name for setting in fields(kind.settings))], at=at)
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-        raise ConfigError(
-            f'{at}.name: expected 1 to 64 letters, digits, - or _, for example name = "plc", got {_type(name)}.'
-        )
     timing = [setting.name for setting in fields(ControllerTiming)]
     return ChosenController(
         kind=kind,
-        name=name,
-        lines=_lines(table.get("lines"), f"{at}.lines", lines),
+        name=name_in(table, at=at, example="plc"),
+        lines=listed_in(table, "lines", at=at, what="line", known=lines),
         timing=from_table(ControllerTiming, {key: table[key] for key in timing if key in table}, at=at),
         settings=from_table(
             kind.settings, {key: value for key, value in table.items() if key not in COMMON_KEYS}, at=at
@@ -237,32 +226,3 @@ def _shared(one: ChosenController, other: ChosenController, lines: Collection[st
         other.kind.places(other.settings, other.shown(lines))
     )
     return min(both, default="")
-
-
-def _lines(value: object, at: str, known: Collection[str] | None) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list | tuple) or not value or not all(isinstance(one, str) for one in value):
-        raise ConfigError(
-            f'{at}: expected a list of at least one line, for example ["press-3", "press-4"], got {_type(value)}.'
-        )
-    for number, one in enumerate(value):
-        if known is not None and one not in known:
-            raise ConfigError(
-                f"{at}: expected a known line, got {printable(repr(one))}{nearest(one, known)}. Known: "
-                f"{', '.join(known) or 'none'}."
-            )
-        if one in value[:number]:
-            raise ConfigError(
-                f"{at}: expected each line once, got {printable(repr(one))} again. Leave out one of them."
-            )
-    return tuple(value)
-
-
-def _type(value: object) -> str:
-    """Return the type of a TOML value as text. The value itself may be a secret in the wrong place."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, str):
-        return "another text" if value.strip() else "an empty text"
-    return "an empty list" if value == [] else type(value).__name__

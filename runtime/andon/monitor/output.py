@@ -4,7 +4,6 @@ An output delivers events to another system, at least once and in order. It only
 is sent, when it is sent again, and when an event counts as delivered.
 """
 
-import re
 import typing
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
@@ -13,14 +12,15 @@ import msgspec
 from msgspec import Struct
 
 from andon.foundation.errors import ConfigError
-from andon.foundation.printable import printable
-from andon.foundation.registry import load, opening
-from andon.foundation.settings import fields, from_table, nearest
+from andon.foundation.registry import opening
+from andon.foundation.settings import fields, from_table
 from andon.monitor.event import Body, Event
 from andon.monitor.outbox import Waiting
+from andon.monitor.plug_in_table import kind_in, listed_in, name_in
 from andon.sources.clock import Clock
 
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+COMMON_KEYS = ("kind", "name", "lines", "kinds")
+"""Keys of a table ``[[output]]`` that belong to all kinds."""
 KINDS: tuple[str, ...] = tuple(str(body.__struct_config__.tag) for body in typing.get_args(Body))
 """All kinds of events, in the order of `andon.monitor.event`."""
 
@@ -175,7 +175,7 @@ class ChosenOutput(Struct, frozen=True, kw_only=True):
 def output_from_table(table: Mapping[str, object], *, at: str, lines: Collection[str] | None = None) -> ChosenOutput:
     """Convert an ``[[output]]`` table to an output.
 
-    The keys ``kind``, ``name``, ``lines`` and ``kinds`` belong to all outputs. All other keys are settings of the kind.
+    The keys `COMMON_KEYS` belong to all outputs. All other keys are settings of the kind.
 
     Args:
         table: the keys and values.
@@ -185,23 +185,13 @@ def output_from_table(table: Mapping[str, object], *, at: str, lines: Collection
     Raises:
         ConfigError: a key is unknown, missing, of another type or out of bounds, or the kind is unknown or broken.
     """
-    settings = dict(table)
-    kind_name, name = settings.pop("kind", None), settings.pop("name", None)
-    if not isinstance(kind_name, str):
-        raise ConfigError(f'{at}.kind: expected a kind, for example kind = "mqtt", got {_type(kind_name)}.')
-    try:
-        kind: OutputKind = load("andon.outputs", kind_name)
-    except ConfigError as error:
-        raise ConfigError(f"{at}.kind: {error}") from error
-    if not isinstance(name, str) or _NAME.fullmatch(name) is None:
-        raise ConfigError(
-            f'{at}.name: expected 1 to 64 letters, digits, - or _, for example name = "plant", got {_type(name)}.'
-        )
+    kind: OutputKind = kind_in(table, "andon.outputs", at=at, example="mqtt")
+    settings = {key: value for key, value in table.items() if key not in COMMON_KEYS}
     return ChosenOutput(
         kind=kind,
-        name=name,
-        lines=_names(settings.pop("lines", None), f"{at}.lines", "line", lines),
-        kinds=_names(settings.pop("kinds", None), f"{at}.kinds", "kind of event", KINDS),
+        name=name_in(table, at=at, example="plant"),
+        lines=listed_in(table, "lines", at=at, what="line", known=lines),
+        kinds=listed_in(table, "kinds", at=at, what="kind of event", known=KINDS),
         settings=from_table(kind.settings, settings, at=at),
     )
 
@@ -253,26 +243,3 @@ class _Head(Struct, frozen=True):
 
 
 _head = msgspec.json.Decoder(_Head)
-
-
-def _names(value: object, at: str, what: str, known: Collection[str] | None) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    if not isinstance(value, list | tuple) or not value or not all(isinstance(one, str) for one in value):
-        raise ConfigError(f'{at}: expected a list of at least one {what}, for example ["a", "b"], got {_type(value)}.')
-    for one in value:
-        if known is not None and one not in known:
-            listed = ", ".join(known) or "none"
-            raise ConfigError(
-                f"{at}: expected a known {what}, got {printable(repr(one))}{nearest(one, known)}. Known: {listed}."
-            )
-    return tuple(value)
-
-
-def _type(value: object) -> str:
-    """Return the type of a TOML value as text. The value itself may be a secret in the wrong place."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, str):
-        return "another text" if value.strip() else "an empty text"
-    return "an empty list" if value == [] else type(value).__name__

@@ -9,9 +9,10 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from andon.foundation.errors import ConfigError
-from andon.foundation.registry import load, opening
+from andon.foundation.registry import opening
 from andon.foundation.settings import fields, from_table, refuse_unknown_keys
 from andon.monitor.part_settings import PartSettings
+from andon.monitor.plug_in_table import kind_in
 from andon.monitor.reject import INTENT_S, RejectRule
 
 
@@ -97,14 +98,7 @@ def reject_from_table(table: Mapping[str, object], *, at: str, parts: PartSettin
         ConfigError: a key is unknown, missing, of another type or out of bounds. Or the kind is unknown or broken. Or there is
             no time between the deadline of a part and its signal.
     """
-    name = table.get("kind")
-    if not isinstance(name, str):
-        got = "nothing" if name is None else repr(name)
-        raise ConfigError(f'{at}.kind: expected a kind, for example kind = "http", got {got}.')
-    try:
-        kind: RejectKind = load("andon.rejects", name)
-    except ConfigError as error:
-        raise ConfigError(f"{at}.kind: {error}") from error
+    kind: RejectKind = kind_in(table, "andon.rejects", at=at, example="http")
     rule_names = [setting.name for setting in fields(RejectRule)]
     refuse_unknown_keys(table, ["kind", *rule_names, *(setting.name for setting in fields(kind.settings))], at=at)
     try:

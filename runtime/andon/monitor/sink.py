@@ -14,6 +14,7 @@ from andon.foundation.errors import ConfigError
 from andon.foundation.registry import load, opening
 from andon.foundation.settings import fields, from_mapping, from_table, from_texts
 from andon.monitor.judging import Outcome
+from andon.monitor.plug_in_table import kind_in
 from andon.runtime.schema import Card
 from andon.sources.clock import Clock
 
@@ -152,20 +153,11 @@ def sink_from_table(table: Mapping[str, object], *, at: str = "") -> ChosenSink:
     >>> sink_from_table({"kind": "json_lines", "path": "verdicts.jsonl"}).settings.path
     'verdicts.jsonl'
     """
-    settings = dict(table)
-    name = settings.pop("kind", None)
-    if not isinstance(name, str):
-        place, got = (f"{at}.kind", "nothing" if name is None else repr(name)) if at else ("a sink", repr(name))
-        raise ConfigError(f'{place}: expected a kind, for example kind = "json_lines", got {got}.')
-    try:
-        kind: SinkKind = load("andon.sinks", name)
-    except ConfigError as error:
-        if not at:
-            raise
-        raise ConfigError(f"{at}.kind: {error}") from error
+    kind: SinkKind = kind_in(table, "andon.sinks", at=at or "sink", example="json_lines")
+    settings = {key: value for key, value in table.items() if key != "kind"}
     if at:
         return ChosenSink(kind, from_table(kind.settings, settings, at=at))
-    return ChosenSink(kind, from_mapping(kind.settings, settings, where=f"the sink {name}"))
+    return ChosenSink(kind, from_mapping(kind.settings, settings, where=f"the sink {kind.name}"))
 
 
 def _known(kind: SinkKind) -> str:

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from andon.foundation.errors import ConfigError
-from andon.foundation.registry import load, opening
+from andon.foundation.registry import opening
 from andon.foundation.settings import fields, from_table
 from andon.monitor.part_settings import PartSettings
+from andon.monitor.plug_in_table import kind_in
 from andon.sources.clock import Clock
 
 
@@ -108,14 +109,7 @@ def trigger_from_table(table: Mapping[str, object], *, at: str, parts: PartSetti
         ConfigError: a key is unknown, missing, of another type or out of bounds. Or the kind is unknown or broken. Or the parts
             of the line do not begin with a trigger from outside.
     """
-    name = table.get("kind")
-    if not isinstance(name, str):
-        got = "nothing" if name is None else repr(name)
-        raise ConfigError(f'{at}.kind: expected a kind, for example kind = "mqtt", got {got}.')
-    try:
-        kind: TriggerKind = load("andon.triggers", name)
-    except ConfigError as error:
-        raise ConfigError(f"{at}.kind: {error}") from error
+    kind: TriggerKind = kind_in(table, "andon.triggers", at=at, example="mqtt")
     if parts is None or parts.trigger != "external":
         got = "no table [line.parts]" if parts is None else f'trigger = "{parts.trigger}"'
         raise ConfigError(
