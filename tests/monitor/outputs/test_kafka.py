@@ -4,8 +4,8 @@ The broker is librdkafka's own mock cluster in a process of its own. It speaks t
 """
 
 import contextlib
+import functools
 import logging
-import random
 import socket
 import ssl
 import struct
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.monitor.outputs.running_output import RunningOutput
 from tests.monitor.outputs.test_webhook import certificate
 from tests.monitor.receivers import CANARY, free_port, put, silent_server, until
 
@@ -24,49 +25,17 @@ from andon.foundation.errors import ConfigError, MissingExtra
 from andon.foundation.redaction import redact
 from andon.foundation.secret import Secret
 from andon.foundation.settings import from_table
-from andon.monitor.event import EventsLost, decode
+from andon.monitor.event import decode
 from andon.monitor.memory_outbox import MemoryOutbox
 from andon.monitor.output import Connected, Delivered, Gone, Message, OutputContext, Refused, Reply
 from andon.monitor.outputs.kafka import MOST_BYTES, OUTPUT, Settings, reason_of
-from andon.monitor.retry import Backoff
-from andon.monitor.sender import Sender
 from andon.sources.clock import SystemClock
 
 confluent_kafka: Any = pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed (extra [kafka])")
 
 from tests.monitor.kafka_broker import KafkaBroker, Reader  # noqa: E402 - skipped without the package
 
-
-class Running:
-    """A sender with a Kafka output, closed at the end."""
-
-    def __init__(self, settings: Settings, *numbers: int, outbox: MemoryOutbox | None = None) -> None:
-        self.outbox, self.lost = outbox or MemoryOutbox(), list[EventsLost]()
-        put(self.outbox, *numbers)
-        self.sender = Sender(
-            "plant",
-            "kafka",
-            OUTPUT.open(settings, context()),
-            self.outbox,
-            clock=SystemClock(),
-            lost=self.lost.append,
-            backoff=Backoff(first_s=0.01, cap_s=0.1),
-            rng=random.Random(0),
-        )
-        self.sender.start()
-
-    def __enter__(self) -> "Running":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.sender.close(2.0)
-
-    def finish(self, timeout_s: float = 30.0) -> None:
-        until(lambda: self.outbox.backlog() == 0, timeout_s)
-
-    @property
-    def failing(self) -> str:
-        return self.sender.status().failing
+Running = functools.partial(RunningOutput, OUTPUT)
 
 
 def context() -> OutputContext:

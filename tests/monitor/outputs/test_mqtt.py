@@ -1,7 +1,7 @@
 """An MQTT output delivers at least once to a real broker that goes away, hangs or refuses, and shows no secret."""
 
+import functools
 import logging
-import random
 import shutil
 import socket
 import ssl
@@ -18,51 +18,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.client import Client, MQTTMessage, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
+from tests.monitor.outputs.running_output import RunningOutput
 from tests.monitor.outputs.test_webhook import certificate
 from tests.monitor.receivers import CANARY, Broker, free_port, full_server, needs_mosquitto, put, silent_server, until
 
 from andon.foundation.errors import ConfigError, MissingExtra
 from andon.foundation.secret import Secret
 from andon.foundation.settings import from_table
-from andon.monitor.event import EventsLost, decode
+from andon.monitor.event import decode
 from andon.monitor.memory_outbox import MemoryOutbox
 from andon.monitor.output import Delivered, Gone, Message, OutputContext, Refused
 from andon.monitor.outputs.mqtt import OUTPUT, Settings, reply_of, topic_of
-from andon.monitor.retry import Backoff
-from andon.monitor.sender import Sender
 from andon.sources.clock import SystemClock
 
-
-class Running:
-    """A sender with an MQTT output, closed at the end."""
-
-    def __init__(self, settings: Settings, *numbers: int, outbox: MemoryOutbox | None = None) -> None:
-        self.outbox, self.lost = outbox or MemoryOutbox(), list[EventsLost]()
-        put(self.outbox, *numbers)
-        self.sender = Sender(
-            "plant",
-            "mqtt",
-            OUTPUT.open(settings, OutputContext(name="plant", clock=SystemClock())),
-            self.outbox,
-            clock=SystemClock(),
-            lost=self.lost.append,
-            backoff=Backoff(first_s=0.01, cap_s=0.1),
-            rng=random.Random(0),
-        )
-        self.sender.start()
-
-    def __enter__(self) -> "Running":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.sender.close(2.0)
-
-    def finish(self, timeout_s: float = 20.0) -> None:
-        until(lambda: self.outbox.backlog() == 0, timeout_s)
-
-    @property
-    def failing(self) -> str:
-        return self.sender.status().failing
+Running = functools.partial(RunningOutput, OUTPUT)
 
 
 class Subscriber:

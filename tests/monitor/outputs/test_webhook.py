@@ -1,9 +1,9 @@
 """A webhook sends each event as one request, distinguishes poison from an outage, and shows no secret."""
 
+import functools
 import hashlib
 import hmac
 import logging
-import random
 import socket
 import ssl
 import subprocess
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tests.monitor.outputs.running_output import RunningOutput
 from tests.monitor.receivers import (
     CANARY,
     HttpReceiver,
@@ -28,11 +29,8 @@ from andon.foundation.errors import ConfigError
 from andon.foundation.secret import Secret
 from andon.foundation.settings import from_table
 from andon.monitor.event import EventsLost, decode
-from andon.monitor.memory_outbox import MemoryOutbox
 from andon.monitor.output import Delivered, Gone, OutputContext, Refused
 from andon.monitor.outputs.webhook import LONGEST_ANSWER, OUTPUT, Settings, Webhook, reply_of
-from andon.monitor.retry import Backoff
-from andon.monitor.sender import Sender
 from andon.sources.clock import SystemClock
 
 
@@ -43,33 +41,7 @@ def server() -> Iterator[HttpReceiver]:
     one.end()
 
 
-class Running:
-    """A sender with a webhook, closed at the end."""
-
-    def __init__(self, settings: Settings, *numbers: int, detail: str = "") -> None:
-        self.outbox, self.lost = MemoryOutbox(), list[EventsLost]()
-        put(self.outbox, *numbers, detail=detail)
-        opened = OUTPUT.open(settings, OutputContext(name="mes", clock=SystemClock()))
-        self.sender = Sender(
-            "mes",
-            "webhook",
-            opened,
-            self.outbox,
-            clock=SystemClock(),
-            lost=self.lost.append,
-            backoff=Backoff(first_s=0.01, cap_s=0.1),
-            rng=random.Random(0),
-        )
-        self.sender.start()
-
-    def __enter__(self) -> "Running":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.sender.close(2.0)
-
-    def finish(self) -> None:
-        until(lambda: self.outbox.backlog() == 0)
+Running = functools.partial(RunningOutput, OUTPUT, name="mes")
 
 
 def test_each_event_is_one_request_with_its_key_over_one_connection(server: HttpReceiver) -> None:
