@@ -29,6 +29,7 @@ from andon.training.detectors.patchcore import (
     RECIPE,
     PatchCore,
     Settings,
+    candidates_of,
     choose,
     draw,
     fit,
@@ -527,6 +528,11 @@ def test_tiles_are_stated_with_their_cost_before_training(tiled_run: LoadedRun) 
     assert len(texts) == 1
     assert "4 x 6 tiles of 64 x 64 px that overlap by 32 px" in texts[0]
     assert "MB of memory" in texts[0]
+
+
+def test_tiles_give_four_times_as_many_candidates_unless_their_number_is_given() -> None:
+    assert (candidates_of(Settings(), 1), candidates_of(Settings(), 12)) == (30_000, 120_000)
+    assert candidates_of(Settings(candidates=500), 12) == 500
 
 
 def test_tiles_of_frames_of_several_sizes_are_refused() -> None:
