@@ -259,7 +259,12 @@ def plan_of(settings: Settings) -> Plan:
 
 
 def candidates_of(settings: Settings, tiles: int) -> int:
-    """Return the number of candidate patches for frames of so many tiles."""
+    """Return the number of candidate patches.
+
+    Args:
+        settings: the settings.
+        tiles: tiles of a frame, 1 without tiles.
+    """
     if settings.candidates is not None or tiles == 1:
         return plan_of(settings).candidates
     return TILED_CANDIDATES * plan_of(settings).candidates
