@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,17 @@ def until_stopped(stop: threading.Event) -> Stream:
         yield Item(Ref(key="0"), FRAMES[0])
 
 
+@contextmanager
+def running(watched: Watched) -> Iterator[None]:
+    """Run a supervisor in a thread of its own, and end it also after a failed check."""
+    thread = in_thread(watched)
+    try:
+        yield
+    finally:
+        watched.stop.set()
+        thread.join()
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     path = tmp_path / "parts.onnx"
@@ -122,11 +134,9 @@ def test_sixteen_lines_with_one_file_hold_one_session(path: Path) -> None:
     )
     watched.supervisor.open()
     opened = sessions() - before
-    thread = in_thread(watched)
-    until(lambda: all(len(one.outcomes) >= 3 for one in kept))
-    judging = sessions() - before
-    watched.stop.set()
-    thread.join()
+    with running(watched):
+        until(lambda: all(len(one.outcomes) >= 3 for one in kept))
+        judging = sessions() - before
 
     assert (opened, judging) == (1, 1)
     assert all(outcome.verdict.status is Status.OK for one in kept for outcome in one.outcomes)
@@ -174,15 +184,14 @@ def test_a_replaced_file_is_shared_again_and_the_old_session_is_freed(path: Path
         line(path, "ended", given_frames([0]), ended),
         *(line(path, f"line-{number}", until_stopped, one, endless=True) for number, one in enumerate(kept)),
     )
-    thread = in_thread(watched)
-    until(lambda: ended.closed and all(one.outcomes for one in kept))
-    (tmp_path / "new.onnx").write_bytes(OTHER)
-    (tmp_path / "new.onnx").replace(path)
-    until(lambda: len(watched.bodies(ModelChanged)) == 5)
-    until(lambda: all(len({outcome.verdict.model for outcome in one.outcomes}) == 2 for one in kept))
-    judging = sessions() - before
-    watched.stop.set()
-    thread.join()
+    with running(watched):
+        until(lambda: ended.closed and all(one.outcomes for one in kept))
+        (tmp_path / "new.onnx").write_bytes(OTHER)
+        (tmp_path / "new.onnx").replace(path)
+        watched.supervisor.request_reload()
+        until(lambda: all(len({outcome.verdict.model for outcome in one.outcomes}) == 2 for one in kept))
+        until(lambda: len(watched.bodies(ModelChanged)) == 5)
+        judging = sessions() - before
 
     assert judging == 1
     assert all(not change.refused for change in watched.bodies(ModelChanged))
