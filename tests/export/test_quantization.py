@@ -160,7 +160,7 @@ def test_loading_an_int8_file_checks_its_golden_sample(exported: Exported) -> No
     forged = replace(model, golden=replace(model.golden, score=model.golden.score * 1.5))
 
     with pytest.raises(DeviceError, match="golden sample: expected the score"):
-        Detector._open(forged, device="cpu", threads=1, frame_size="any", provider="calibrated")
+        Detector.open(forged, device="cpu", threads=1, frame_size="any", provider="calibrated")
 
 
 def test_an_int8_file_that_is_not_faster_is_refused_with_the_figures(exported: Exported) -> None:

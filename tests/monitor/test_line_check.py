@@ -17,6 +17,7 @@ from tests.runtime.hand_made import FRAME, WINDOW, frame, model_bytes
 from andon.foundation.errors import ConfigError, DataError
 from andon.monitor.config import ChosenSource, Line, Policy
 from andon.monitor.line_check import Finding, LineCheck, check_line
+from andon.monitor.loaded_models import LoadedModels
 from andon.monitor.sink import sink_from_table
 from andon.runtime.items import Item, Lost, Ref
 from andon.runtime.schema import InputSpec, Reason
@@ -229,7 +230,7 @@ def test_a_sink_that_could_not_be_opened_fails_without_a_trace(line: Line, tmp_p
 def _context(line: Line):  # type: ignore[no-untyped-def]
     from andon.monitor.line import open_model, sink_context
 
-    return sink_context(line, open_model(line), SystemClock(), threading.Event())
+    return sink_context(line, open_model(line, LoadedModels()), SystemClock(), threading.Event())
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root can write everywhere")

@@ -22,6 +22,7 @@ from andon.monitor.frame_queue import Taken
 from andon.monitor.healthy_judge import healthy_judge
 from andon.monitor.judging import Outcome
 from andon.monitor.line_judge import LineJudge, Record, lost_by
+from andon.monitor.loaded_models import LoadedModels
 from andon.monitor.loop import Finished, follow, queue_for
 from andon.monitor.part_decisions import PartDecisions
 from andon.monitor.parts import PartDecision
@@ -64,14 +65,18 @@ class LineEnd(Struct, frozen=True, kw_only=True):
         return not (self.finished.failure or silent or self.lost)
 
 
-def open_model(line: Line) -> Detector:
+def open_model(line: Line, models: LoadedModels) -> Detector:
     """Load the model file of a line.
+
+    Args:
+        line: the configured line.
+        models: the model files of the other lines, for lines that can share a session.
 
     Raises:
         AndonError: the file or the device is not usable, or a setting for frames is given for a model of windows.
     """
     policy = line.policy
-    detector = Detector.load(
+    detector = models.load(
         line.model, device=policy.device, threads=policy.threads, frame_size=policy.frame_size or "calibrated"
     )
     for flag, key, given in (
@@ -104,6 +109,7 @@ class RunningLine:
     Args:
         line: the configured line.
         clock: see `monitor`.
+        models: the model files of all lines of the process.
         turns: see `Turns`.
         record: takes the events of the line.
         on_counters: see `monitor`.
@@ -121,6 +127,7 @@ class RunningLine:
         line: Line,
         clock: Clock,
         *,
+        models: LoadedModels,
         turns: AbstractContextManager[None] | None = None,
         record: Record = lambda _body, _outcome: None,
         on_counters: Callable[[Counters], None] = lambda _counters: None,
@@ -158,7 +165,8 @@ class RunningLine:
         self._reload_error = ""
         self._shown: tuple[LineState, float] = ("starting", clock.mono_s())
         line.source.require_accepted()
-        self._detector = open_model(line)
+        self._models = models
+        self._detector = open_model(line, models)
         _warm_up(self._detector)
         self._open_sinks = ExitStack()
         self._sinks: list[Sink] = []
@@ -347,7 +355,7 @@ class RunningLine:
         """
         before = self._detector
         try:
-            loaded = open_model(self.line)
+            loaded = open_model(self.line, self._models)
             _require_same_items(before, loaded)
             _warm_up(loaded)
             judge, charts = self._judge_of(loaded), drift_charts(loaded)
@@ -376,6 +384,8 @@ class RunningLine:
         self._reloads += 1
         self._reload_error = ""
         self._judge.request(swap)
+        if self._state is not None:  # the thread of a line that has ended makes no changes, and would keep the old file
+            self._judge.settle()
         return changed
 
     def acknowledge(self, alarm: str, number: int, by: str) -> None:

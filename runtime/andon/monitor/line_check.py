@@ -21,6 +21,7 @@ from andon.foundation.settings import fields
 from andon.monitor.config import ChosenSource, Line
 from andon.monitor.judging import Outcome
 from andon.monitor.line import open_model, sink_context, stale_after_s
+from andon.monitor.loaded_models import LoadedModels
 from andon.monitor.loop import monitor
 from andon.monitor.reject_kind import ChosenReject
 from andon.monitor.sink import ChosenSink, SinkContext
@@ -89,7 +90,7 @@ def check_line(line: Line, clock: Clock, *, limit_s: float) -> LineCheck:
     hung: list[bool] = []
 
     def model() -> str:
-        loaded.append(open_model(line))
+        loaded.append(open_model(line, LoadedModels()))
         return _model_text(line, loaded[0])
 
     def source() -> str:

@@ -19,6 +19,7 @@ from andon.monitor.event import Body, ClockStepped, ModelChanged, SourceChanged,
 from andon.monitor.feed import Feed, FeedState
 from andon.monitor.judging import Outcome
 from andon.monitor.line import LineEnd, RunningLine, same_items
+from andon.monitor.loaded_models import LoadedModels
 from andon.monitor.process_image import LineResult
 from andon.monitor.reject import Intents
 from andon.monitor.sink import Sink
@@ -129,7 +130,8 @@ class Supervisor:
         self._reload = threading.Event()
         self._reloading = threading.Lock()
         self._reloader: threading.Thread | None = None
-        self._models = ModelWatch()
+        self._watch = ModelWatch()
+        self._models = LoadedModels()
         self._looked_s = clock.mono_s()
 
     @property
@@ -248,7 +250,7 @@ class Supervisor:
         try:
             for line in self._configuration.lines:
                 # before it is loaded, so that a file that is replaced in the meantime counts as changed
-                self._models.remember(Path(line.model))
+                self._watch.remember(Path(line.model))
                 self._lines.append(self._opened(line, turns))
             groups = _sharing(self._lines)
         except BaseException:
@@ -270,6 +272,7 @@ class Supervisor:
         return RunningLine(
             line,
             self._clock,
+            models=self._models,
             turns=turns,
             record=self._recorder(line),
             extra_sinks=self._extra_sinks(line),
@@ -366,7 +369,7 @@ class Supervisor:
         if self._reload.is_set():
             self._reload.clear()
             for running in self._lines:
-                self._models.remember(Path(running.line.model))  # else the watch would load the same file once more
+                self._watch.remember(Path(running.line.model))  # else the watch would load the same file once more
             self._on_reload()
         elif now_s - self._looked_s >= MODEL_LOOK_S:
             self._looked_s = now_s
@@ -381,7 +384,7 @@ class Supervisor:
     def _changed_lines(self) -> list[str]:
         """Return the names of the lines whose model file was replaced. Several lines may use one file."""
         watched = [line.line for line in self._lines if line.line.policy.reload]
-        changed = {path for path in {line.model for line in watched} if self._models.changed(Path(path))}
+        changed = {path for path in {line.model for line in watched} if self._watch.changed(Path(path))}
         return [line.name for line in watched if line.model in changed]
 
 

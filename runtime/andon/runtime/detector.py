@@ -98,7 +98,7 @@ class Detector:
             )
         model = read(path)
         try:
-            return cls._open(model, device=device, threads=threads, frame_size=frame_size, provider=provider)
+            return cls.open(model, device=device, threads=threads, frame_size=frame_size, provider=provider)
         except ModelFileError as error:
             raise ModelFileError(f"{path}: {error}") from error
 
@@ -120,12 +120,19 @@ class Detector:
             raise InputError(
                 f"expected the bytes of a model file, got {type(data).__name__}. Give bytes; for a path, use Detector.load."
             )
-        return cls._open(parse(data), device=device, threads=threads, frame_size=frame_size, provider=provider)
+        return cls.open(parse(data), device=device, threads=threads, frame_size=frame_size, provider=provider)
 
     @classmethod
-    def _open(
-        cls, model: ModelFile, *, device: Device, threads: int, frame_size: FrameSize, provider: ProviderRule
+    def open(
+        cls,
+        model: ModelFile,
+        *,
+        device: Device = "cpu",
+        threads: int = 1,
+        frame_size: FrameSize = "calibrated",
+        provider: ProviderRule = "calibrated",
     ) -> "Detector":
+        """Load a model file that was read and checked already. Arguments and errors are the same as for `load`."""
         _refuse_unknown("provider", provider, get_args(ProviderRule))
         bound = model.card.calibration.provider if model.card.calibration else None
         if provider == "calibrated" and bound is not None:
@@ -147,7 +154,7 @@ class Detector:
                 if device != "auto" or detector.device == "cpu":
                     raise
                 logger.warning("%s: running on the CPU instead", error)
-                return cls._open(model, device="cpu", threads=threads, frame_size=frame_size, provider=provider)
+                return cls.open(model, device="cpu", threads=threads, frame_size=frame_size, provider=provider)
         return detector
 
     @property
