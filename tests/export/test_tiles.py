@@ -10,7 +10,8 @@ from andon.export.evidence import Evidence
 from andon.export.pooling import Pool
 from andon.export.preprocessing import PrepareFrames
 from andon.export.resize import Resize
-from andon.export.tiles import CutTiles, JudgeTiles, TileWindows, blend, canvas, chunks_of
+from andon.export.tile_grid import TileWindows, canvas, chunks_of
+from andon.export.tiles import CutTiles, JudgeTiles, blend
 from andon.foundation.errors import ConfigError
 from andon.runtime.schema import FrameSpec, Mask, ScoreRule, Tiles
 

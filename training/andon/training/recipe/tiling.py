@@ -9,7 +9,7 @@ import re
 
 from msgspec import Struct
 
-from andon.export.tiles import canvas
+from andon.export.tile_grid import canvas
 from andon.foundation.errors import ConfigError
 from andon.runtime.schema import FrameSpec, Tiles
 from andon.training.nets.backbones import MULTIPLE

@@ -12,7 +12,7 @@ from msgspec import Struct, structs
 from andon.calibration.promise import LADDER, ladder_alpha, parts_needed
 from andon.calibration.split import total_for
 from andon.calibration.windows_needed import windows_needed
-from andon.export.tiles import canvas
+from andon.export.tile_grid import canvas
 from andon.foundation.printable import printable
 from andon.runtime.calibration_facts import percent
 from andon.runtime.mask_pixels import masked
