@@ -41,7 +41,8 @@ def judged_tiles(spec: FrameSpec) -> Tensor | None:
     judged = judged_in_detail(spec)
     if judged is None:
         return None
-    return TileWindows(spec, tiles_of(spec))(judged[None])[0].reshape(-1, *spec.size)
+    windows: Tensor = TileWindows(spec, tiles_of(spec))(judged[None])
+    return windows[0].reshape(-1, *spec.size)
 
 
 def kept_tiles(spec: FrameSpec) -> tuple[int, ...]:
@@ -72,7 +73,8 @@ def cells_of_kept(spec: FrameSpec, shape: tuple[int, int]) -> Tensor | None:
     cells = judged_cells(spec, map_shape(spec, tiles, shape))
     if cells is None:
         return None
-    return TileWindows(spec, tiles)(cells[None])[0].reshape(-1, *shape)[list(kept_tiles(spec))]
+    windows: Tensor = TileWindows(spec, tiles)(cells[None])
+    return windows[0].reshape(-1, *shape)[list(kept_tiles(spec))]
 
 
 def packed(judged: Tensor) -> Tensor:

@@ -271,7 +271,9 @@ class _Assembly:
 
     def reshape(self, name: str, shape: Sequence[int], made: str) -> str:
         """Append a reshape of a value, and return its name."""
-        self.graph.node.append(helper.make_node("Reshape", [name, self._numbers(shape)], [made], name=f"reshape_{made}"))
+        self.graph.node.append(
+            helper.make_node("Reshape", [name, self._numbers(shape)], [made], name=f"reshape_{made}")
+        )
         return made
 
     def concatenate(self, values: Sequence[str], name: str) -> str:

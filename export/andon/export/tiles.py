@@ -121,7 +121,9 @@ class JudgeTiles(nn.Module):
         """Blend the maps of tiles, ``[T, N, h, w]``, to ``[N, H, W]``."""
         tiles = self.tiles
         height, width = pieces.shape[2], pieces.shape[3]
-        shared = [shared_cells(tiles.overlap, side, cells) for side, cells in zip(self.size, (height, width), strict=True)]
+        shared = [
+            shared_cells(tiles.overlap, side, cells) for side, cells in zip(self.size, (height, width), strict=True)
+        ]
         grid = pieces.reshape(tiles.rows, tiles.columns, -1, height, width)
         rows = blend(grid.permute(2, 0, 3, 1, 4), shared[1])  # [N, rows, h, W]
         return blend(rows.permute(0, 3, 1, 2), shared[0]).transpose(1, 2)

@@ -142,6 +142,8 @@ def _frames(spec: FrameSpec) -> list[tuple[str, str]]:
             ),
             ("", f"{spec.tiles.chunk} tiles are judged at a time"),
         ]
+        if spec.tiles.left_out:
+            rows.append(("", f"{spec.tiles.left_out} tiles have no pixel that counts and are left out"))
     if spec.dtype == "uint16":
         scale = f"{spec.black:g} becomes grey level 0, {spec.white:g} becomes 255"
         rows.append(("levels", f"uint16 (10 to 16 bits per channel): {scale}"))
