@@ -91,20 +91,23 @@ class Pool(nn.Module):
         return flat.topk(count, dim=1).values.mean(dim=1)
 
     def _pool_counting(self, windows: Tensor, counting: TileCells) -> Tensor:
-        """Pool the cells of tiles that count, ``[N, k, h * w]`` to ``[N, k]``. The share is that of the cells that count."""
-        nothing = torch.zeros((), dtype=windows.dtype, device=windows.device)
+        """Pool the cells of tiles that count, ``[N, k, h * w]`` to ``[N, k]``. The share is that of the cells that count.
+
+        The means are sums of weighted values. OpenVINO 2026.4 forgets the divisor of a sum that is divided tile by tile.
+        """
         if self.rule.pool == "mean":
-            counts = torch.tensor(counting.counts, dtype=windows.dtype, device=windows.device)
-            return torch.where(counting.cells, windows, nothing).sum(dim=2) / counts
+            used = counting.cells.to(windows.dtype)
+            return (windows * (used / used.sum(dim=1, keepdim=True))).sum(dim=2)  # the other cells are 0
         lowest = torch.full((), torch.finfo(windows.dtype).min, dtype=windows.dtype, device=windows.device)
         windows = torch.where(counting.cells, windows, lowest)
         if self.rule.pool == "max":
             return windows.amax(dim=2)
         wanted = [max(1, round(self.rule.share * count)) for count in counting.counts]
-        highest = windows.topk(max(wanted), dim=2).values
-        number = torch.tensor(wanted, device=windows.device)[:, None]
-        used = torch.arange(max(wanted), device=windows.device) < number
-        return torch.where(used, highest, nothing).sum(dim=2) / number[:, 0].to(windows.dtype)
+        most = max(wanted)
+        weights = torch.tensor(
+            [[1 / count] * count + [0.0] * (most - count) for count in wanted], device=windows.device
+        )
+        return (windows.topk(most, dim=2).values * weights).sum(dim=2)
 
     def _check(self, evidence: Evidence) -> None:
         for wanted, given, kind in (

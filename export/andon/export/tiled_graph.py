@@ -173,8 +173,9 @@ class _Parts:
             channels, (height, width) = self._tiles.cut.spec.channels, self._tiles.size
             tiles = torch.zeros(2 * count, channels, height, width)
             counting = packed(torch.ones(count, height, width, dtype=torch.bool))
+            batch = Dim("batch", min=1)  # not N, which is a function of sympy, so that N * 2 has no name
             self._fills[count] = traced(
-                self._tiles.cut.fill, (tiles, counting), ({0: count * Dim("N", min=1)}, {}),
+                self._tiles.cut.fill, (tiles, counting), ({0: batch * count if count > 1 else batch}, {}),
                 ["prepared", "counting"], ["filled"],
             ).graph  # fmt: skip
         return self._fills[count]
