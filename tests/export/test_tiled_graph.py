@@ -218,7 +218,7 @@ def test_a_file_with_mask_and_tiles_states_how_many_tiles_it_leaves_out(tmp_path
     assert spec.tiles is not None
     assert spec.tiles.left_out == 10 - sum(CHUNKS)
     assert (spec.ignore, spec.frame_size) == (MASKED.ignore, (80, 170))
-    assert "tiles have no pixel that counts and are left out" in render(exported.model)
+    assert "1 of the tiles has no pixel that counts and is left out" in render(exported.model)
 
 
 def test_an_input_without_tiles_is_refused() -> None:
