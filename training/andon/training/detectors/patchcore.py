@@ -324,7 +324,7 @@ def fit(scorer: PatchCore, good: TrainingData, settings: Settings, context: FitC
     load_pretrained(scorer.backbone, path=settings.weights, download=settings.download)
     scorer.eval()
     with torch.no_grad():
-        drawn, origins = draw(scorer, good.train, candidates_of(settings, scorer.tiles), context)
+        drawn, origins = draw(scorer, good.train, candidates_of(settings, len(scorer.tiles)), context)
         taps = remember(scorer, drawn, origins, plan, context)
         found = suspects(taps, len(good.train) // len(scorer.tiles))
         leave_out = settings.suspects == "leave_out" and bool(found)
