@@ -9,7 +9,6 @@ With ``--text other`` each part has another printed text, and no spot is near it
     OMP_NUM_THREADS=1 python -m benchmarks.large_frames --tile auto
     OMP_NUM_THREADS=1 python -m benchmarks.large_frames --tile none
     OMP_NUM_THREADS=1 python -m benchmarks.large_frames --frame 1000x1500 --tile auto
-    OMP_NUM_THREADS=1 python -m benchmarks.large_frames --frame 1000x1500 --tile auto --text other --ignore text
 """
 
 import argparse
