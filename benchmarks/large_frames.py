@@ -4,6 +4,8 @@ It measures AUROC, time and memory, and compares verdicts alone and in batches. 
 bores and a printed text. Good frames differ in texture, tone, light, focus, places of the bores and noise. A defect is one dark
 or bright spot. Nothing is stored in files. Prints one JSON line.
 
+With ``--text other`` each part has another printed text, and no spot is near it. ``--ignore text`` leaves its area out.
+
     OMP_NUM_THREADS=1 python -m benchmarks.large_frames --tile auto
     OMP_NUM_THREADS=1 python -m benchmarks.large_frames --tile none
     OMP_NUM_THREADS=1 python -m benchmarks.large_frames --frame 1000x1500 --tile auto
@@ -50,20 +52,25 @@ finally:
 """A program that runs ``andon score`` and prints its peak memory in kB."""
 
 
-def good(size: tuple[int, int], seed: Sequence[int]) -> Picture:
+def good(size: tuple[int, int], seed: Sequence[int], *, same_text: bool = True) -> Picture:
     """Return the frame of a good part, uint8 ``[H, W, 3]``. The same seed always gives the same frame."""
     generator = np.random.default_rng([0, *seed])
-    return _seen(generator, _plate(generator, size))
+    return _seen(generator, _plate(generator, size, same_text=same_text))
 
 
-def defective(size: tuple[int, int], seed: Sequence[int], diameter: float) -> Picture:
-    """Return the frame of a part with one spot at a random place."""
+def defective(size: tuple[int, int], seed: Sequence[int], diameter: float, *, same_text: bool = True) -> Picture:
+    """Return the frame of a part with one spot at a random place. If texts differ, it is not in the area of the text."""
     generator = np.random.default_rng([1, *seed])
-    plate = _plate(generator, size)
-    row = column = 0.0
-    while not row or plate[int(row), int(column)] < 80:  # a spot in a bore or in the ink would not be visible
-        row, column = (generator.uniform(2 * diameter, side - 2 * diameter) for side in size)
+    plate = _plate(generator, size, same_text=same_text)
+    left, top, right, bottom = text_area(size)
     reach = int(2 * diameter)
+    row = column = 0.0
+    while (
+        not row
+        or plate[int(row), int(column)] < 80  # a spot in a bore or in the ink would not be visible
+        or (not same_text and left - reach < column < right + reach and top - reach < row < bottom + reach)
+    ):
+        row, column = (generator.uniform(2 * diameter, side - 2 * diameter) for side in size)
     rows = slice(int(row) - reach, int(row) + reach)
     columns = slice(int(column) - reach, int(column) + reach)
     below, right = np.mgrid[rows, columns].astype(np.float32)
@@ -76,7 +83,17 @@ def defective(size: tuple[int, int], seed: Sequence[int], diameter: float) -> Pi
     return _seen(generator, plate)
 
 
-def _plate(generator: Generator, size: tuple[int, int]) -> Plane:
+def text_area(size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of the area in which texts are printed."""
+    height, width = size
+    unit = min(size)
+    (wide, tall), _ = cv2.getTextSize("M 8888 - 88", cv2.FONT_HERSHEY_DUPLEX, unit / 500, max(1, unit // 250))
+    margin = round(0.02 * unit)  # texts move by a hundredth
+    left, base = round(0.32 * width), round(0.88 * height)
+    return left - margin, base - tall - margin, left + wide + margin, base + margin
+
+
+def _plate(generator: Generator, size: tuple[int, int], *, same_text: bool) -> Plane:
     """Draw the surface: levels of grey, ``[H, W]``."""
     height, width = size
     tone: Plane = np.full(size, generator.uniform(115, 135), np.float32)
@@ -93,9 +110,11 @@ def _plate(generator: Generator, size: tuple[int, int]) -> Plane:
         cv2.circle(bright, centre, round(radius * unit), (255,), max(2, round(0.004 * unit)), cv2.LINE_AA)
         cv2.circle(dark, centre, round((radius - 0.003) * unit), (255,), -1, cv2.LINE_AA)
     text = (round(0.32 * width + shift[0]), round(0.88 * height + shift[1]))
-    cv2.putText(
-        dark, "A 4711 - 08", text, cv2.FONT_HERSHEY_DUPLEX, unit / 500, (255,), max(1, unit // 250), cv2.LINE_AA
-    )
+    words = "A 4711 - 08"
+    if not same_text:
+        signs = generator.integers(0, 10, 6)
+        words = f"{'AEGHKMNR'[generator.integers(8)]} {''.join(map(str, signs[:4]))} - {''.join(map(str, signs[4:]))}"
+    cv2.putText(dark, words, text, cv2.FONT_HERSHEY_DUPLEX, unit / 500, (255,), max(1, unit // 250), cv2.LINE_AA)
     for cover, level in ((bright, 190), (dark, 40)):
         tone += np.asarray((level - tone) * (cover * np.float32(0.9 / 255)), np.float32)
     return tone
@@ -125,8 +144,8 @@ def _noise(generator: Generator, size: tuple[int, int], cell: int) -> Plane:
 class Drawn:
     """A `Collection` of good frames. They are drawn when they are first read, and then kept in memory."""
 
-    def __init__(self, size: tuple[int, int], count: int, seed: int) -> None:
-        self._size, self._seed = size, seed
+    def __init__(self, size: tuple[int, int], count: int, seed: int, *, same_text: bool = True) -> None:
+        self._size, self._seed, self._same_text = size, seed, same_text
         self.found = FoundFrames(channels=3, frame_size=size, largest=size)
         self.refs = [Ref(key=f"{number:03}") for number in range(count)]
         self._drawn: dict[str, Picture] = {}
@@ -134,21 +153,27 @@ class Drawn:
     def read(self, ref: Ref) -> Item:
         """Return a frame."""
         if ref.key not in self._drawn:
-            self._drawn[ref.key] = good(self._size, (self._seed, int(ref.key)))
+            self._drawn[ref.key] = good(self._size, (self._seed, int(ref.key)), same_text=self._same_text)
         return Item(ref, self._drawn[ref.key])
 
 
 def measure(args: argparse.Namespace, work: Path) -> dict[str, object]:
     """Train, export and judge, and return the figures."""
     size: tuple[int, int] = args.frame
-    parts = Drawn(size, args.good, args.seed)
+    parts = Drawn(size, args.good, args.seed, same_text=args.text == "same")
+    ignored = ",".join(map(str, text_area(size))) if args.ignore == "text" else args.ignore
     started = time.perf_counter()
     run = train(
         "patchcore",
         parts,
         work / "run",
         settings=Settings(preset=args.preset, tile=None if args.tile == "none" else args.tile),
-        options=TrainOptions(seed=args.seed, calibration_share=0.55),
+        options=TrainOptions(
+            seed=args.seed,
+            calibration_share=0.55,
+            ignore=(ignored,) if ignored else (),
+            region=(args.region,) if args.region else (),
+        ),
         observe=ObserveOptions(picture_epochs=NONE, animation_epochs=NONE),
         progress=ProgressLine(),
     )
@@ -172,9 +197,13 @@ def measure(args: argparse.Namespace, work: Path) -> dict[str, object]:
     valid = np.isfinite(scores)
     spec = run.spec
     assert isinstance(spec, FrameSpec)
+    stated = detector.card.input
+    left_out = stated.tiles.left_out if isinstance(stated, FrameSpec) and stated.tiles is not None else 0
     return {
         "tile": args.tile,
         "tiles": None if spec.tiles is None else f"{spec.tiles.rows}x{spec.tiles.columns}, chunk {spec.tiles.chunk}",
+        "text, ignore, region": [args.text, ignored, args.region],
+        "tiles left out": left_out,
         "preset": args.preset,
         "frame": size,
         "spot_px": args.spot,
@@ -196,8 +225,9 @@ def measure(args: argparse.Namespace, work: Path) -> dict[str, object]:
 
 
 def _test(size: tuple[int, int], args: argparse.Namespace) -> Iterator[Picture]:
-    yield from (good(size, (args.seed, 1000 + number)) for number in range(args.test))
-    yield from (defective(size, (args.seed, number), args.spot) for number in range(args.test))
+    same = args.text == "same"
+    yield from (good(size, (args.seed, 1000 + number), same_text=same) for number in range(args.test))
+    yield from (defective(size, (args.seed, number), args.spot, same_text=same) for number in range(args.test))
 
 
 def _same_in_batches(detector: Detector, size: tuple[int, int], args: argparse.Namespace) -> bool:
@@ -235,6 +265,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frame", type=_size, default=(3000, 4096), metavar="HxW")
     parser.add_argument("--tile", default="auto", help="auto, none, or rows x columns")
+    parser.add_argument(
+        "--text", choices=["same", "other"], default="same", help="whether all parts have the same text"
+    )
+    parser.add_argument("--ignore", default="", help="text: its area; or left,top,right,bottom")
+    parser.add_argument("--region", default="", help="left,top,right,bottom")
     parser.add_argument("--preset", default="standard")
     parser.add_argument("--spot", type=float, default=12, help="diameter in pixels")
     parser.add_argument("--good", type=int, default=36, help="number of good parts for training and calibration")

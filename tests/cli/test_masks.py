@@ -1,11 +1,14 @@
 """Ignore mask and region from the command line: trained, exported, shown, and kept to one frame size."""
 
 import json
+import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from msgspec.structs import replace
+from numpy.typing import NDArray
 from tests.cli.conftest import write_picture
 
 from andon.cli import EXIT_DONE, EXIT_PARTLY, EXIT_USER, main
@@ -174,3 +177,102 @@ def test_a_run_without_masks_is_not_resumed_with_one(
 
     assert main([*words, "--resume", "--ignore", "0,0,50,20"]) == EXIT_USER
     assert "expected --ignore as in the first run, got one, but that run has none" in capsys.readouterr().err
+
+
+LARGE = (150, 220)
+DATE = (5, 60, 5, 85)
+"""Top, bottom, left and right of a printed date."""
+TILED = ["train", "patchcore", "--preset", "fast", "--size", "64", "--taps", "4", "--memory-mb", "0.02"]
+TILED += ["--candidates", "600", "--tile", "auto", "--picture-epochs", "none"]
+
+
+def large_part(seed: int, *, spot: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Return a large frame with a random print in the area of the date, and a spot with this top left corner."""
+    frame = synthetic_frame(seed, LARGE)
+    top, bottom, left, right = DATE
+    print_of_day = np.random.default_rng(seed).integers(0, 2, (11, 16, 1), np.uint8) * np.uint8(255)
+    frame[top:bottom, left:right] = print_of_day.repeat(5, axis=0).repeat(5, axis=1)
+    if spot is not None:
+        frame[spot[0] : spot[0] + 8, spot[1] : spot[1] + 8] = 255
+    return frame
+
+
+@pytest.fixture(scope="module")
+def tiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with a tree of large frames, a run with a mask and tiles, and its model file."""
+    root = tmp_path_factory.mktemp("tiled")
+    for number in range(50):
+        write_picture(root / f"tree/train/good/{number:02}.png", large_part(number))
+    for number in range(6):
+        write_picture(root / f"tree/test/good/{number}.png", large_part(100 + number))
+        write_picture(root / f"tree/test/spot/{number}.png", large_part(200 + number, spot=(100, 20 + 30 * number)))
+    words = [*TILED, "--data", str(root / "tree"), "--out", str(root / "run"), "--ignore", "0,0,90,65"]
+    assert main(words) == EXIT_DONE
+    assert main(["export", str(root / "run"), "-o", str(root / "model.onnx"), "--no-promise"]) == EXIT_DONE
+    return root
+
+
+@pytest.mark.slow
+def test_with_tiles_defects_are_found_outside_the_mask_only(
+    tiled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = large_part(300)
+    write_picture(tmp_path / "parts/defect.png", large_part(300, spot=(100, 150)))
+    write_picture(tmp_path / "parts/good.png", good)
+    good[10:50, 10:80] = np.random.default_rng(0).integers(0, 256, (40, 70, 3))
+    write_picture(tmp_path / "parts/printed.png", good)
+
+    main(["score", str(tiled / "model.onnx"), str(tmp_path / "parts"), "--json", "--overlay", str(tmp_path / "heat")])
+
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["status"] for row in rows] == [Status.REJECT.name, Status.OK.name, Status.OK.name]
+    assert rows[1]["score"] == rows[2]["score"]  # bit for bit
+    drawn = np.asarray(cv2.imread(str(tmp_path / "heat/printed.png")), np.uint8)
+    assert np.all(drawn == 150, axis=2).any()  # hatched
+
+
+@pytest.mark.slow
+def test_inspect_names_mask_and_tiles_that_it_leaves_out(tiled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(tiled / "model.onnx")]) == EXIT_DONE
+
+    text = capsys.readouterr().out
+    assert "4 rows x 6 columns with an overlap of 32 px" in text
+    assert "1 of the tiles has no pixel that counts and is left out" in text
+    assert "ignore      17.7 % of the 150 x 220 pixels do not count" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("synthetic", [False, True], ids=["labelled", "synthetic"])
+def test_the_report_of_a_file_with_mask_and_tiles_has_hatched_pictures(
+    tiled: Path, tmp_path: Path, synthetic: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tiled / "tree" / ("test/good" if synthetic else "")
+    words = ["evaluate", str(tiled / "model.onnx"), "--data", str(data), "--json"]
+
+    code = main([*words, "--synthetic"] if synthetic else [*words, "--report", str(tmp_path / "page")])
+
+    figures = json.loads(capsys.readouterr().out)
+    assert code == EXIT_DONE
+    if synthetic:  # the region is flat, so some kinds of damage cannot be drawn
+        assert figures["n_defect"] >= 6
+        assert figures["auroc"] > 0.8
+    else:
+        assert (figures["auroc"], figures["invalid"]) == (1.0, 0)
+        assert "hatched" in (tmp_path / "page/index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_with_mask_and_tiles_is_resumed_to_the_same_memory(tiled: Path, tmp_path: Path) -> None:
+    from andon.training.runs.record import read_record, write_record
+    from andon.training.runs.run_folder import load
+
+    run = tmp_path / "run"
+    shutil.copytree(tiled / "run", run)
+    write_record(run, replace(read_record(run), finished=False))
+
+    assert main([*TILED, "--data", str(tiled / "tree"), "--out", str(run), "--resume"]) == EXIT_DONE
+
+    first, again = load(tiled / "run"), load(run)
+    assert again.spec == first.spec
+    stored = first.scorer.state_dict()
+    assert all(np.array_equal(values, stored[name]) for name, values in again.scorer.state_dict().items())

@@ -19,11 +19,11 @@ from andon.export.graph import Pipeline
 from andon.export.masks import LEAST_SHARE, FillIgnored, fill_value, judged_cells, judged_pixels
 from andon.export.pooling import Pool, Smooth
 from andon.export.preprocessing import PrepareFrames
-from andon.foundation.errors import AndonError, ConfigError, DataError, InputError
+from andon.foundation.errors import AndonError, DataError, InputError
 from andon.runtime.detector import Detector
 from andon.runtime.items import Item
 from andon.runtime.mask_pixels import pack
-from andon.runtime.schema import FrameSpec, Reason, ScoreRule, Status, Tiles
+from andon.runtime.schema import FrameSpec, Reason, ScoreRule, Status
 
 SIZE = (60, 80)
 RULE = ScoreRule(map="edges", pool="top", share=0.1, smooth=1.5)
@@ -184,9 +184,8 @@ def test_the_fill_of_a_rebuilt_picture_leaves_no_error_where_pixels_do_not_count
     [
         (replace(SPEC, ignore=pack(~marked(3, 4, 3, 4))), DataError, "expected some pixels to judge, got none"),
         (replace(SPEC, region=pack(DATE)), DataError, "region and ignore mask leave less"),
-        (replace(SPEC, tiles=Tiles(rows=2, columns=2, overlap=8, chunk=1)), ConfigError, "no tiles together with"),
     ],
-    ids=["a dot", "region within the ignored pixels", "tiles"],
+    ids=["a dot", "region within the ignored pixels"],
 )
 def test_masks_that_cannot_be_used_are_refused(spec: FrameSpec, error: type[Exception], says: str) -> None:
     with pytest.raises(error, match=says):

@@ -98,13 +98,16 @@ WHOLE = {
     "masks": structs.replace(SPEC, ignore=pack(MARKED), frame_size=(90, 120)),
     "tiles": structs.replace(SPEC, tiles=Tiles(rows=2, columns=3, overlap=16, chunk=2), frame_size=(90, 120)),
 }
+MARKED_TILE = np.zeros((90, 120), np.bool_)
+MARKED_TILE[:70, :60] = True
+WHOLE["masks and tiles"] = structs.replace(WHOLE["tiles"], ignore=pack(MARKED_TILE))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WHOLE)
 def test_files_with_masks_or_tiles_have_the_same_verdicts_in_other_runtimes(name: str, tmp_path: Path) -> None:
     path = tmp_path / "edges.onnx"
-    scorer = MapsOnly() if name == "tiles" else Edges()
+    scorer = Edges() if name == "masks" else MapsOnly()
     pipeline = Pipeline(scorer, WHOLE[name], ScoreRule(map="edges", pool="top", smooth=1.0))
     export(pipeline, Frames(30, size=(90, 120)), path, request=CalibrationRequest(date="2026-01-02"))
 

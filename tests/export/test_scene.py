@@ -71,8 +71,11 @@ MARKED[150:] = True
     [
         msgspec.structs.replace(SPEC, ignore=pack(MARKED)),
         msgspec.structs.replace(SPEC, frame_size=LARGE, tiles=Tiles(rows=4, columns=5, overlap=16, chunk=5)),
+        msgspec.structs.replace(
+            SPEC, ignore=pack(MARKED), frame_size=LARGE, tiles=Tiles(rows=4, columns=5, overlap=16, chunk=5)
+        ),
     ],
-    ids=["mask", "tiles"],
+    ids=["mask", "tiles", "mask and tiles"],
 )
 def test_large_frames_with_a_mask_or_tiles_get_a_scene_check(spec: FrameSpec, tmp_path: Path) -> None:
     # wrong frames are made from reduced large frames, and masks and tiles belong to one frame size

@@ -2,25 +2,31 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import structs
 from tests.export.toys import Frames
 from torch import Tensor, nn
 
 from andon.calibration.request import CalibrationRequest
 from andon.calibration.scoring import score
+from andon.cli.inspect import render
 from andon.export.decision import fold
 from andon.export.evidence import Evidence
 from andon.export.export import Exported, Int8, export
 from andon.export.graph import Pipeline
 from andon.export.tiled_graph import trace_tiled
+from andon.export.tiles import CutTiles
 from andon.foundation.errors import ConfigError, InputError
 from andon.runtime import Detector
 from andon.runtime.items import Item
+from andon.runtime.mask_pixels import pack
 from andon.runtime.model_file.onnx_subset import survey
 from andon.runtime.schema import FrameSpec, Reason, ScoreRule, Tiles
 from andon.runtime.session import onnxruntime
@@ -134,6 +140,85 @@ def test_the_same_pipeline_gives_the_same_bytes(graph: onnx.ModelProto) -> None:
     again = trace_tiled(pipeline())
 
     assert again.SerializeToString(deterministic=True) == graph.SerializeToString(deterministic=True)
+
+
+MARKED = np.zeros((80, 170), np.bool_)
+MARKED[:70, :48] = True
+MASKED = structs.replace(SPEC, ignore=pack(MARKED))
+CHUNKS = [3, 1, 3, 2]
+"""Number of tiles of each chunk. The first of five tiles is masked in the first row, and partly in the second one."""
+
+
+@pytest.fixture(scope="module")
+def masked_graph() -> onnx.ModelProto:
+    return trace_tiled(pipeline(MASKED))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_graph_of_frames_with_a_mask_computes_what_the_module_does(
+    masked_graph: onnx.ModelProto, count: int
+) -> None:
+    session = onnxruntime().InferenceSession(masked_graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    raw, module = batch(count), pipeline(MASKED)
+
+    with torch.no_grad():
+        score, reason, *evidence = module(raw)
+    got = session.run(None, {"frame": raw.numpy()})
+
+    np.testing.assert_array_equal(got[1], reason.numpy())
+    for expected, computed in zip((score, *evidence), (got[0], *got[2:]), strict=True):
+        np.testing.assert_allclose(computed, expected.numpy(), rtol=2e-5, atol=2e-5)
+
+
+def test_masked_tiles_are_not_in_the_graph_and_tiles_without_masked_pixels_are_not_filled(
+    masked_graph: onnx.ModelProto,
+) -> None:
+    cut = CutTiles(MASKED, MASKED.tiles) if MASKED.tiles is not None else None
+    assert cut is not None
+    operators = Counter(node.op_type for node in masked_graph.graph.node)
+    filled = {node.name.split("_fill_")[0] for node in masked_graph.graph.node if "_fill_" in node.name}
+
+    assert [len(chunk.columns) for chunk in cut.chunks] == CHUNKS
+    assert operators["Conv"] == len(CHUNKS) + 1 + 2  # the chunks, the scene, and two for the smoothing
+    assert filled == {f"tiles{number}" for number, chunk in enumerate(cut.chunks) if cut.counting(chunk) is not None}
+    assert 0 < len(filled) < len(CHUNKS)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), others=st.integers(0, 2))
+def test_pixels_under_the_mask_and_other_frames_never_change_what_the_graph_computes(
+    masked_session: Any, seed: int, others: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    raw = generator.integers(0, 256, (3, 80, 170, 3), np.uint8)
+    changed = raw.copy()
+    changed[:, MARKED] = generator.integers(0, 256, (3, int(MARKED.sum()), 3), np.uint8)
+
+    alone = masked_session.run(None, {"frame": raw[:1]})
+    together = masked_session.run(None, {"frame": changed[: 1 + others]})
+
+    for expected, computed in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(computed[0], expected[0])
+
+
+@pytest.fixture(scope="module")
+def masked_session(masked_graph: onnx.ModelProto) -> Any:
+    return onnxruntime().InferenceSession(masked_graph.SerializeToString(), providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.slow
+def test_a_file_with_mask_and_tiles_states_how_many_tiles_it_leaves_out(tmp_path: Path) -> None:
+    request = CalibrationRequest(date="2026-01-02")
+    exported = export(
+        pipeline(MASKED, scene=False), Frames(70, size=(80, 170)), tmp_path / "edges.onnx", request=request
+    )
+
+    spec = exported.model.card.input
+    assert isinstance(spec, FrameSpec)
+    assert spec.tiles is not None
+    assert spec.tiles.left_out == 10 - sum(CHUNKS)
+    assert (spec.ignore, spec.frame_size) == (MASKED.ignore, (80, 170))
+    assert "1 of the tiles has no pixel that counts and is left out" in render(exported.model)
 
 
 def test_an_input_without_tiles_is_refused() -> None:

@@ -10,9 +10,10 @@ from andon.export.evidence import Evidence
 from andon.export.pooling import Pool
 from andon.export.preprocessing import PrepareFrames
 from andon.export.resize import Resize
-from andon.export.tiles import CutTiles, JudgeTiles, TileWindows, blend, canvas, chunks_of
+from andon.export.tile_grid import TileWindows, canvas, chunks_of
+from andon.export.tiles import CutTiles, JudgeTiles, blend
 from andon.foundation.errors import ConfigError
-from andon.runtime.schema import FrameSpec, Mask, ScoreRule, Tiles
+from andon.runtime.schema import FrameSpec, ScoreRule, Tiles
 
 SPEC = FrameSpec(channels=3, size=(32, 48), mean=100.0, scale=50.0)
 TILES = Tiles(rows=3, columns=4, overlap=16, chunk=3)
@@ -35,15 +36,6 @@ def seen_whole(spec: FrameSpec, tiles: Tiles, raw: Tensor) -> Tensor:
     preparation = PrepareFrames(spec)
     levels = Resize(canvas(spec, tiles))(preparation.crop(raw))
     return preparation.normalise(preparation.grey_levels(levels))
-
-
-@given(rows=st.integers(1, 6), columns=st.integers(1, 9), chunk=st.integers(1, 12))
-def test_every_tile_is_in_exactly_one_chunk(rows: int, columns: int, chunk: int) -> None:
-    chunks = chunks_of(Tiles(rows=rows, columns=columns, overlap=0, chunk=chunk))
-
-    seen = [(one.row, column) for one in chunks for column in one.columns]
-    assert seen == [(row, column) for row in range(rows) for column in range(columns)]
-    assert all(len(one.columns) <= chunk for one in chunks)
 
 
 @pytest.mark.parametrize("crop", [(0.0, 0.0, 1.0, 1.0), (0.1, 0.2, 0.9, 0.8)])
@@ -167,13 +159,9 @@ def test_sizes_that_the_preparation_cannot_cut_are_refused(size: tuple[int, int]
         CutTiles(FrameSpec(channels=3, size=size), Tiles(rows=2, columns=2, overlap=overlap, chunk=1))
 
 
-def test_masks_and_exact_resizing_are_refused_with_tiles() -> None:
-    mask = Mask(sha256="0" * 64, frame_size=(90, 150), share=0.5)
-    masked = FrameSpec(channels=3, size=(32, 48), ignore=mask)
+def test_exact_resizing_is_refused_with_tiles() -> None:
     exact = FrameSpec(channels=3, size=(32, 48), resize="exact")
 
-    with pytest.raises(ConfigError, match="without a mask"):
-        CutTiles(masked, TILES)
     with pytest.raises(ConfigError, match="expected resize 'fast'"):
         CutTiles(exact, TILES)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from andon.calibration.scene import unfitted
 from andon.export import golden
 from andon.export.provenance import Provenance
+from andon.export.tile_masks import kept_tiles
 from andon.foundation.errors import DataError
 from andon.runtime.calibration_facts import Precision
 from andon.runtime.mask_pixels import mask_size, masked
@@ -65,8 +66,11 @@ def with_golden(data: bytes, card: Card, items: Sequence[NDArray[Any]], *, real:
 def calibrated_input(spec: InputSpec, good: Collection) -> InputSpec:
     """Return the input spec. If all parts are frames of the same size, fix this frame size in it, or that of the masks.
 
-    Tiles are made for one frame size, which the spec already has.
+    Tiles are made for one frame size, which the spec already has. The tiles that masks leave out are counted.
     """
+    if isinstance(spec, FrameSpec) and spec.tiles is not None:
+        left_out = spec.tiles.rows * spec.tiles.columns - len(kept_tiles(spec))
+        spec = replace(spec, tiles=replace(spec.tiles, left_out=left_out))
     if isinstance(spec, FrameSpec) and masked(spec):
         return replace(spec, frame_size=mask_size(spec))
     if isinstance(spec, FrameSpec) and spec.tiles is None and isinstance(good.found, FoundFrames):

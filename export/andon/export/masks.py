@@ -2,6 +2,7 @@
 
 A prepared pixel counts if all raw pixels that it is computed from count. The others get one fixed value before the network
 sees them, so an ignored pixel cannot change anything. A cell of a map counts if at least half of its prepared pixels count.
+`tile_masks` does the same for tiles.
 """
 
 import functools
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from andon.export.resize import Resize
-from andon.foundation.errors import ConfigError, DataError
+from andon.export.tile_grid import canvas
+from andon.foundation.errors import DataError
 from andon.runtime import mask_pixels
 from andon.runtime.crop import window
 from andon.runtime.mask_pixels import masked
@@ -37,47 +39,61 @@ def logit_fill(spec: FrameSpec) -> float:
 
 
 def judged_pixels(spec: InputSpec) -> Tensor | None:
-    """Return the prepared pixels that count, bool ``[h, w]``; None if the spec has no mask.
+    """Return the pixels of the prepared frame that count, bool ``[h, w]``; None if the spec has no mask.
+
+    With tiles, this is the whole frame at the size of one tile, which contrast and scene check see.
 
     Raises:
         DataError: none of them counts.
-        ConfigError: the spec has masks and tiles.
         ModelFileError: the pixels of a mask are missing or damaged.
     """
     if not isinstance(spec, FrameSpec) or not masked(spec):
         return None
-    if spec.tiles is not None:
-        raise ConfigError(
-            "masks: expected no tiles together with an ignore mask or a region, got both. Use one of them."
-        )
-    judged = _judged_pixels(spec)
+    return _some(_judged_at(spec, spec.size))
+
+
+def judged_in_detail(spec: InputSpec) -> Tensor | None:
+    """Return the pixels of the prepared frame that count, with tiles at their scale, bool ``[H, W]``; None without a mask.
+
+    Raises:
+        DataError, ModelFileError: as for `judged_pixels`.
+    """
+    if not isinstance(spec, FrameSpec) or not masked(spec):
+        return None
+    return _some(_judged_at(spec, spec.size if spec.tiles is None else canvas(spec, spec.tiles)))
+
+
+def _some(judged: Tensor) -> Tensor:
     if not judged.any():
         raise DataError(
             "masks: expected some pixels to judge, got none: region and ignore mask leave less than a pixel of the network's "
-            f"{spec.size[0]} x {spec.size[1]}. Mark a larger region, or ignore less."
+            f"{judged.shape[0]} x {judged.shape[1]}. Mark a larger region, or ignore less."
         )
     return judged
 
 
 @functools.lru_cache(maxsize=8)
-def _judged_pixels(spec: FrameSpec) -> Tensor:
+def _judged_at(spec: FrameSpec, size: tuple[int, int]) -> Tensor:
+    """Return the pixels that count of the frame that is resized to this size."""
     judged = mask_pixels.judged_pixels(spec)
     assert judged is not None
     inside = ~judged[window((judged.shape[0], judged.shape[1]), spec.crop)]
     frame = torch.from_numpy(inside.astype(np.uint8))[None, :, :, None]
     with torch.no_grad():  # the same module as for frames, so that exactly the same pixels contribute
-        touched: Tensor = Resize(spec.size, thin=spec.resize == "fast")(frame)
+        touched: Tensor = Resize(size, thin=spec.resize == "fast")(frame)
     return touched[0, 0] <= 0.0
 
 
 def judged_cells(spec: InputSpec, shape: tuple[int, int]) -> Tensor | None:
     """Return the cells of a map of this height and width that count, bool ``[h, w]``; None if the spec has no mask.
 
+    The map is that of the whole frame, also with tiles.
+
     Raises:
         DataError: no cell counts.
-        ConfigError, ModelFileError: as for `judged_pixels`.
+        ModelFileError: as for `judged_pixels`.
     """
-    judged = judged_pixels(spec)
+    judged = judged_in_detail(spec)
     if judged is None:
         return None
     rows, columns = (_overlaps(side, of) for side, of in zip(shape, judged.shape, strict=True))

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from andon.export.evidence import Evidence
 from andon.export.masks import JudgedCells
-from andon.export.tiles import TileWindows
+from andon.export.tile_grid import TileWindows
+from andon.export.tile_masks import JudgedTileCells, TileCells
 from andon.foundation.errors import ConfigError
 from andon.foundation.settings import nearest
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule, WindowSpec
@@ -27,6 +28,7 @@ class Pool(nn.Module):
         self.cells = JudgedCells(spec)
         self.smooth = Smooth(rule.smooth) if rule.smooth > 0 and not self.windows else nn.Identity()
         self.tiles = TileWindows(spec, spec.tiles) if isinstance(spec, FrameSpec) and spec.tiles is not None else None
+        self.tile_cells = JudgedTileCells(spec) if isinstance(spec, FrameSpec) and spec.tiles is not None else None
 
     def forward(self, evidence: Evidence, excess: Tensor | None = None) -> dict[str, Tensor]:
         """Pool one batch.
@@ -68,9 +70,15 @@ class Pool(nn.Module):
 
         In a whole large map, a small defect would be diluted. A share of 1 % of 4096 x 3000 pixels is as large as 350 x 350
         pixels, and a spot hardly changes its mean. By tile, a defect counts as much as in a frame of a tile's size.
+
+        With masks, a tile is pooled over its cells that count. A tile without such a cell never decides.
         """
         assert self.tiles is not None
+        assert self.tile_cells is not None
         windows = self.tiles(maps)
+        counting = self.tile_cells.of(maps)
+        if counting is not None:
+            return self._pool_counting(windows.index_select(1, counting.tiles), counting).amax(dim=1)
         return self._pool(windows.flatten(0, 1)).reshape(-1, windows.shape[1]).amax(dim=1)
 
     def _pool(self, flat: Tensor) -> Tensor:
@@ -81,6 +89,25 @@ class Pool(nn.Module):
             return flat.amax(dim=1)
         count = max(1, round(self.rule.share * flat.shape[1]))
         return flat.topk(count, dim=1).values.mean(dim=1)
+
+    def _pool_counting(self, windows: Tensor, counting: TileCells) -> Tensor:
+        """Pool the cells of tiles that count, ``[N, k, h * w]`` to ``[N, k]``. The share is that of the cells that count.
+
+        The means are sums of weighted values. OpenVINO 2026.4 forgets the divisor of a sum that is divided tile by tile.
+        """
+        if self.rule.pool == "mean":
+            used = counting.cells.to(windows.dtype)
+            return (windows * (used / used.sum(dim=1, keepdim=True))).sum(dim=2)  # the other cells are 0
+        lowest = torch.full((), torch.finfo(windows.dtype).min, dtype=windows.dtype, device=windows.device)
+        windows = torch.where(counting.cells, windows, lowest)
+        if self.rule.pool == "max":
+            return windows.amax(dim=2)
+        wanted = [max(1, round(self.rule.share * count)) for count in counting.counts]
+        most = max(wanted)
+        weights = torch.tensor(
+            [[1 / count] * count + [0.0] * (most - count) for count in wanted], device=windows.device
+        )
+        return (windows.topk(most, dim=2).values * weights).sum(dim=2)
 
     def _check(self, evidence: Evidence) -> None:
         for wanted, given, kind in (

@@ -1,12 +1,16 @@
-"""Build the ONNX graph of a pipeline with tiles: trace its three parts once, and write out the chunks by copying nodes.
+"""Build the ONNX graph of a pipeline with tiles: trace its parts once, and write out the chunks by copying nodes.
 
 Tracing all chunks one after another would give the same graph, but takes about 10 s for each of them.
 
 ==========  =========================================================================================================
 begin       The frame becomes a preview of the size of one tile, for the checks, and a list of the pixels to read.
-chunk       The pixels of some neighbouring tiles become the maps of these tiles. Copied for each chunk.
+cut         The pixels of some neighbouring tiles become prepared tiles. Copied for each chunk.
+fill        The pixels of these tiles that do not count get one fixed value. Copied for each chunk that has such pixels.
+judge       Prepared tiles become their maps. Copied for each chunk.
 end         The maps of all tiles become one map and one score.
 ==========  =========================================================================================================
+
+Tiles without a pixel that counts are in no chunk.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +27,9 @@ from andon.export.evidence import Evidence
 from andon.export.graph import Pipeline, example_input, traced
 from andon.export.preprocessing import PrepareFrames
 from andon.export.resize import PHASES, Reading
-from andon.export.tiles import Chunk, JudgeTiles, chunks_of, maps_of
+from andon.export.tile_grid import Chunk
+from andon.export.tile_masks import packed
+from andon.export.tiles import JudgeTiles, maps_of
 from andon.foundation.errors import ConfigError
 from andon.runtime.model_file.format import IR_VERSION, OPSET
 
@@ -52,29 +58,28 @@ def trace_tiled(pipeline: Pipeline) -> onnx.ModelProto:
         cropped, preview, _, *rest = begin(frame)
         reading = tuple(rest[: len(_READING)])
         scene = rest[len(_READING) :]
-        chunks = chunks_of(tiles.tiles)
-        names, maps = _example_maps(pipeline, tiles, cropped, _from_flat(reading), chunks)
+        names, maps = _example_maps(pipeline, tiles, cropped, _from_flat(reading))
     frames: dict[int, Any] = {0: Dim("N", min=1), 1: Dim("H", min=16), 2: Dim("W", min=16)}
     batch = {0: Dim("N", min=1)}
     begin_names = ["cropped", "preview", INPUT_REASON, *_READING, *["scene"][: len(scene)]]
     result = _Assembly(traced(begin, (frame,), (frames,), ["frame"], begin_names))
-    parts: dict[int, onnx.GraphProto] = {}
+    parts = _Parts(pipeline, tiles, names, cropped, _from_flat(reading))
     outputs: dict[str, list[str]] = {name: [] for name in names}
-    for number, chunk in enumerate(chunks):
+    for number, chunk in enumerate(tiles.cut.chunks):
         blocks = tiles.cut.blocks(chunk)
         count = len(chunk.columns)
-        if count not in parts:
-            part = _flat(_from_flat(reading).part(*blocks))
-            module = _Chunk(pipeline.scorer, tiles, count)
-            parts[count] = traced(
-                module, (cropped, part), (frames, tuple({} for _ in part)), ["cropped", *_READING], names
-            ).graph
         inputs = {"cropped": "cropped"}
         for name in _READING:
             inputs[name] = result.slice(name, blocks[0] if name in _ROWS else blocks[1], prefix=f"tiles{number}_")
-        given = result.add(parts[count], prefix=f"tiles{number}_", inputs=inputs)
-        for name in names:
-            outputs[name].append(given[name])
+        prepared = result.add(parts.cut(chunk), prefix=f"tiles{number}_cut_", inputs=inputs)["prepared"]
+        counting = tiles.cut.counting(chunk)
+        if counting is not None:
+            values = {"prepared": prepared, "counting": result.tensor(counting, "counting")}
+            prepared = result.add(parts.fill(count), prefix=f"tiles{number}_fill_", inputs=values)["filled"]
+        given = result.add(parts.judge, prefix=f"tiles{number}_judge_", inputs={"prepared": prepared})
+        for name, example_map in zip(names, maps, strict=True):
+            shape = (count, -1, *example_map.shape[2:])
+            outputs[name].append(result.reshape(given[name], shape, f"tiles{number}_{name}"))
     end = _End(pipeline, tiles, names)
     example = (maps, preview, *scene)
     with torch.no_grad():
@@ -112,16 +117,73 @@ class _Begin(nn.Module):
         return (cropped, preview, reason, *_flat(reading), *scene)
 
 
-class _Chunk(nn.Module):
-    """A module from cropped frames and the part of a reading to the maps of the chunk's tiles, ``[count, N, h, w]`` each."""
+class _Cut(nn.Module):
+    """A module from cropped frames and the part of a reading to the prepared tiles of a chunk, ``[count * N, C, h, w]``."""
 
-    def __init__(self, scorer: nn.Module, tiles: JudgeTiles, count: int) -> None:
+    def __init__(self, tiles: JudgeTiles, count: int) -> None:
         super().__init__()
-        self.scorer, self.tiles, self.count = scorer, tiles, count
+        self.tiles, self.count = tiles, count
 
-    def forward(self, cropped: Tensor, reading: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        prepared = self.tiles.cut.tiles_of(cropped, _from_flat(reading), self.count)
-        return tuple(maps_of(self.scorer(prepared), self.count).values())
+    def forward(self, cropped: Tensor, reading: tuple[Tensor, ...]) -> Tensor:
+        return self.tiles.cut.tiles_of(cropped, _from_flat(reading), self.count)
+
+
+class _Judge(nn.Module):
+    """A module from prepared tiles ``[K, C, h, w]`` to their maps, ``[K, h, w]`` each."""
+
+    def __init__(self, scorer: nn.Module) -> None:
+        super().__init__()
+        self.scorer = scorer
+
+    def forward(self, prepared: Tensor) -> tuple[Tensor, ...]:
+        return tuple(values[0] for values in maps_of(self.scorer(prepared), 1).values())
+
+
+class _Parts:
+    """The traced parts of chunks. One part judges chunks of any length; cutting and filling depend on it."""
+
+    def __init__(
+        self, pipeline: Pipeline, tiles: JudgeTiles, maps: Sequence[str], cropped: Tensor, reading: Reading
+    ) -> None:
+        self._tiles, self._cropped, self._reading = tiles, cropped, reading
+        self._cuts: dict[int, onnx.GraphProto] = {}
+        self._fills: dict[int, onnx.GraphProto] = {}
+        some = {0: Dim("K", min=1)}
+        example = (self._example(tiles.cut.chunks[0]),)
+        self.judge: onnx.GraphProto = traced(_Judge(pipeline.scorer), example, (some,), ["prepared"], maps).graph
+
+    def cut(self, chunk: Chunk) -> onnx.GraphProto:
+        """Return the graph that cuts the tiles of a chunk of this length."""
+        count = len(chunk.columns)
+        if count not in self._cuts:
+            part = _flat(self._reading.part(*self._tiles.cut.blocks(chunk)))
+            sizes: dict[int, Any] = {0: Dim("N", min=1), 1: Dim("H", min=16), 2: Dim("W", min=16)}
+            self._cuts[count] = traced(
+                _Cut(self._tiles, count),
+                (self._cropped, part),
+                (sizes, tuple({} for _ in part)),
+                ["cropped", *_READING],
+                ["prepared"],
+            ).graph
+        return self._cuts[count]
+
+    def fill(self, count: int) -> onnx.GraphProto:
+        """Return the graph that fills the pixels of this number of tiles that do not count."""
+        if count not in self._fills:
+            channels, (height, width) = self._tiles.cut.spec.channels, self._tiles.size
+            tiles = torch.zeros(2 * count, channels, height, width)
+            counting = packed(torch.ones(count, height, width, dtype=torch.bool))
+            batch = Dim("batch", min=1)  # not N, which is a function of sympy, so that N * 2 has no name
+            self._fills[count] = traced(
+                self._tiles.cut.fill, (tiles, counting), ({0: batch * count if count > 1 else batch}, {}),
+                ["prepared", "counting"], ["filled"],
+            ).graph  # fmt: skip
+        return self._fills[count]
+
+    def _example(self, chunk: Chunk) -> Tensor:
+        cut = self._tiles.cut
+        with torch.no_grad():
+            return cut.tiles_of(self._cropped, self._reading.part(*cut.blocks(chunk)), len(chunk.columns))
 
 
 class _End(nn.Module):
@@ -143,13 +205,13 @@ class _End(nn.Module):
 
 
 def _example_maps(
-    pipeline: Pipeline, tiles: JudgeTiles, cropped: Tensor, reading: Reading, chunks: Sequence[Chunk]
+    pipeline: Pipeline, tiles: JudgeTiles, cropped: Tensor, reading: Reading
 ) -> tuple[list[str], tuple[Tensor, ...]]:
-    """Return the names of the maps, and examples of them for all tiles, ``[T, N, h, w]``: those of one chunk, repeated."""
-    first = chunks[0]
+    """Return the names of the maps, and examples of them for all cut tiles, ``[K, N, h, w]``: those of one chunk, repeated."""
+    first = tiles.cut.chunks[0]
     prepared = tiles.cut.tiles_of(cropped, reading.part(*tiles.cut.blocks(first)), len(first.columns))
     maps = maps_of(pipeline.scorer(prepared), len(first.columns))
-    every = tiles.tiles.rows * tiles.tiles.columns
+    every = len(tiles.cut.kept)
     return list(maps), tuple(values[:1].expand(every, *values.shape[1:]).clone() for values in maps.values())
 
 
@@ -202,6 +264,17 @@ class _Assembly:
         limits = [self._numbers([number]) for number in (part.start, part.stop, 0)]
         made = f"{prefix}{name}"
         self.graph.node.append(helper.make_node("Slice", [name, *limits], [made], name=f"{prefix}slice_{name}"))
+        return made
+
+    def tensor(self, values: Tensor, name: str) -> str:
+        """Store a constant, and return its name."""
+        return self._constant(numpy_helper.from_array(values.numpy(), name))
+
+    def reshape(self, name: str, shape: Sequence[int], made: str) -> str:
+        """Append a reshape of a value, and return its name."""
+        self.graph.node.append(
+            helper.make_node("Reshape", [name, self._numbers(shape)], [made], name=f"reshape_{made}")
+        )
         return made
 
     def concatenate(self, values: Sequence[str], name: str) -> str:

@@ -4,48 +4,23 @@ A frame is never converted to float as a whole: each chunk reads its own pixels,
 are written out one after another. A loop would need a sub-graph, and model files have none.
 
 Training cuts its tiles with the same module, so that the network sees the same pixels there as in production. A tile has
-exactly the pixels that the whole resized frame would have at its place.
+exactly the pixels that the whole resized frame would have at its place. Tiles without a pixel that counts are neither cut nor
+judged: they are missing in the graph.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 import torch
+from msgspec.structs import replace
 from torch import Tensor, nn
 
 from andon.export.evidence import Evidence
 from andon.export.preprocessing import PrepareFrames
 from andon.export.resize import LARGEST_BLOCK, Reading, Resize, read
+from andon.export.tile_grid import Chunk, canvas, chunks_of, shared_cells
+from andon.export.tile_masks import FillTiles, judged_tiles, kept_tiles, packed
 from andon.foundation.errors import ConfigError
 from andon.runtime.schema import FrameSpec, Tiles
-
-
-class Chunk(NamedTuple):
-    """Tiles of one row that the network processes together."""
-
-    row: int
-    columns: range
-
-
-def canvas(spec: FrameSpec, tiles: Tiles) -> tuple[int, int]:
-    """Return height and width of the whole frame at the scale of the tiles, in pixels of the network.
-
-    >>> canvas(FrameSpec(channels=3, size=(384, 384)), Tiles(rows=2, columns=3, overlap=64, chunk=3))
-    (704, 1024)
-    """
-    height, width = spec.size
-    return tiles.rows * (height - tiles.overlap) + tiles.overlap, tiles.columns * (
-        width - tiles.overlap
-    ) + tiles.overlap
-
-
-def chunks_of(tiles: Tiles) -> list[Chunk]:
-    """Return the chunks in the order of the graph: row by row, from left to right."""
-    return [
-        Chunk(row, range(first, min(first + tiles.chunk, tiles.columns)))
-        for row in range(tiles.rows)
-        for first in range(0, tiles.columns, tiles.chunk)
-    ]
 
 
 class CutTiles(nn.Module):
@@ -56,19 +31,35 @@ class CutTiles(nn.Module):
 
         Raises:
             ConfigError: the tiles do not fit their size, or the input has settings that tiles do not support.
+            DataError: masks leave no pixel to judge.
         """
         super().__init__()
         _check(spec, tiles)
+        spec = replace(spec, tiles=tiles)
         self.spec, self.tiles = spec, tiles
         self.preparation = PrepareFrames(spec)
         self.resize = Resize(canvas(spec, tiles))
+        self.kept = kept_tiles(spec)
+        """Numbers of the tiles that are cut."""
+        self.chunks = chunks_of(tiles, set(self.kept))
+        self.fill = FillTiles(spec)
+        self._judged = judged_tiles(spec)
 
     def forward(self, frame: Tensor) -> Iterator[Tensor]:
         """Yield the prepared tiles of each chunk, ``[k * N, C, h, w]``: first tile of all N frames, then the next tile."""
         frame = self.preparation.crop(frame)
         reading = self.resize.reading(frame.shape[1], frame.shape[2])
-        for chunk in chunks_of(self.tiles):
-            yield self.tiles_of(frame, reading.part(*self.blocks(chunk)), len(chunk.columns))
+        for chunk in self.chunks:
+            cut = self.tiles_of(frame, reading.part(*self.blocks(chunk)), len(chunk.columns))
+            counting = self.counting(chunk)
+            yield cut if counting is None else self.fill(cut, counting)
+
+    def counting(self, chunk: Chunk) -> Tensor | None:
+        """Return the pixels of the tiles of a chunk that count (`tile_masks.packed`); None if all of them do."""
+        if self._judged is None:
+            return None
+        judged = self._judged[[chunk.row * self.tiles.columns + column for column in chunk.columns]]
+        return None if judged.all() else packed(judged)
 
     def blocks(self, chunk: Chunk) -> tuple[slice, slice]:
         """Return the blocks of rows and columns of the reading that a chunk needs."""
@@ -78,7 +69,7 @@ class CutTiles(nn.Module):
         return _blocks(chunk.row * down, chunk.row * down + height), _blocks(first * across, last * across + width)
 
     def tiles_of(self, frame: Tensor, reading: Reading, count: int) -> Tensor:
-        """Return the prepared tiles of one chunk of cropped frames, ``[count * N, C, h, w]``."""
+        """Return the prepared tiles of one chunk of cropped frames, ``[count * N, C, h, w]``, before they are filled."""
         width = self.spec.size[1]
         prepared = self.preparation.normalise(self.preparation.grey_levels(read(frame, reading)))
         starts = ((width - self.tiles.overlap) * place for place in range(count))
@@ -105,20 +96,34 @@ class JudgeTiles(nn.Module):
             ConfigError: the scorer gives something else than maps, or maps whose cells do not fit the overlap.
         """
         pieces: dict[str, list[Tensor]] = {}
-        for prepared, chunk in zip(self.cut(frame), chunks_of(self.tiles), strict=True):
+        for prepared, chunk in zip(self.cut(frame), self.cut.chunks, strict=True):
             for name, values in maps_of(scorer(prepared), len(chunk.columns)).items():
                 pieces.setdefault(name, []).append(values)
         return self.join({name: torch.cat(values) for name, values in pieces.items()})
 
     def join(self, pieces: Mapping[str, Tensor]) -> Evidence:
-        """Return the maps of whole frames, blended from the maps of all tiles, ``[T, N, h, w]``."""
-        return Evidence({name: self._joined(values) for name, values in pieces.items()}, {})
+        """Return the maps of whole frames, blended from the maps of the cut tiles, ``[K, N, h, w]``.
+
+        Tiles that are left out have maps of 0.
+        """
+        return Evidence({name: self._joined(self._with_left_out(values)) for name, values in pieces.items()}, {})
+
+    def _with_left_out(self, pieces: Tensor) -> Tensor:
+        """Return the maps of all tiles, ``[T, N, h, w]``."""
+        kept, every = self.cut.kept, self.tiles.rows * self.tiles.columns
+        if len(kept) == every:
+            return pieces
+        place = {tile: number for number, tile in enumerate(kept)}
+        places = torch.tensor([place.get(tile, len(kept)) for tile in range(every)], device=pieces.device)
+        return torch.cat([pieces, torch.zeros_like(pieces[:1])]).index_select(0, places)
 
     def _joined(self, pieces: Tensor) -> Tensor:
         """Blend the maps of tiles, ``[T, N, h, w]``, to ``[N, H, W]``."""
         tiles = self.tiles
         height, width = pieces.shape[2], pieces.shape[3]
-        shared = [_cells(tiles.overlap, side, cells) for side, cells in zip(self.size, (height, width), strict=True)]
+        shared = [
+            shared_cells(tiles.overlap, side, cells) for side, cells in zip(self.size, (height, width), strict=True)
+        ]
         grid = pieces.reshape(tiles.rows, tiles.columns, -1, height, width)
         rows = blend(grid.permute(2, 0, 3, 1, 4), shared[1])  # [N, rows, h, W]
         return blend(rows.permute(0, 3, 1, 2), shared[0]).transpose(1, 2)
@@ -160,39 +165,8 @@ def blend(pieces: Tensor, shared: int) -> Tensor:
     return torch.cat([line, of_next[..., -1, :]], dim=-1)
 
 
-class TileWindows(nn.Module):
-    """A module that cuts the map of a frame, ``[N, H, W]``, into the parts that its tiles cover, ``[N, T, h * w]``."""
-
-    def __init__(self, spec: FrameSpec, tiles: Tiles) -> None:
-        super().__init__()
-        self.tiles, self.size = tiles, spec.size
-        self.whole = canvas(spec, tiles)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Cut a batch of maps. Neighbouring parts share the cells of the overlap."""
-        tiles = self.tiles
-        places, sides = [], []
-        for axis, count in enumerate((tiles.rows, tiles.columns)):
-            cells = maps.shape[axis + 1] * self.size[axis] // self.whole[axis]
-            step = cells - _cells(tiles.overlap, self.size[axis], cells)
-            places.append((torch.arange(count)[:, None] * step + torch.arange(cells)).flatten().to(maps.device))
-            sides.append(cells)
-        cut = maps.index_select(1, places[0]).index_select(2, places[1])
-        cut = cut.reshape(-1, tiles.rows, sides[0], tiles.columns, sides[1])
-        return cut.permute(0, 1, 3, 2, 4).reshape(-1, tiles.rows * tiles.columns, sides[0] * sides[1])
-
-
 def _blocks(first: int, last: int) -> slice:
     return slice(first // LARGEST_BLOCK, last // LARGEST_BLOCK)
-
-
-def _cells(overlap: int, side: int, cells: int) -> int:
-    """Return the number of cells of a map in the overlap of two tiles."""
-    if overlap * cells % side:
-        raise ConfigError(
-            f"tiles: expected an overlap of whole cells of the map, got {overlap} pixels with {cells} cells for {side} pixels."
-        )
-    return overlap * cells // side
 
 
 def _check(spec: FrameSpec, tiles: Tiles) -> None:
@@ -204,7 +178,3 @@ def _check(spec: FrameSpec, tiles: Tiles) -> None:
         )
     if spec.resize != "fast":
         raise ConfigError(f"tiles: expected resize 'fast', got {spec.resize!r}. Leave out the tiles, or use 'fast'.")
-    if spec.ignore is not None or spec.region is not None:
-        raise ConfigError(
-            "tiles: expected frames without a mask, got an ignore mask or a region. Leave out the tiles or the mask."
-        )

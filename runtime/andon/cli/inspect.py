@@ -142,6 +142,10 @@ def _frames(spec: FrameSpec) -> list[tuple[str, str]]:
             ),
             ("", f"{spec.tiles.chunk} tiles are judged at a time"),
         ]
+        if spec.tiles.left_out:
+            verbs = ("has", "is") if spec.tiles.left_out == 1 else ("have", "are")
+            text = f"{spec.tiles.left_out} of the tiles {verbs[0]} no pixel that counts and {verbs[1]} left out"
+            rows.append(("", text))
     if spec.dtype == "uint16":
         scale = f"{spec.black:g} becomes grey level 0, {spec.white:g} becomes 255"
         rows.append(("levels", f"uint16 (10 to 16 bits per channel): {scale}"))

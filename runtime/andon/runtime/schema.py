@@ -185,6 +185,8 @@ class Tiles(Struct, frozen=True, kw_only=True):
     """Pixels that two neighbours share, after resizing for the network."""
     chunk: Annotated[int, Meta(ge=1, le=65536)]
     """Number of tiles that the network processes at once."""
+    left_out: Annotated[int, Meta(ge=0, le=65535)] = 0
+    """Number of tiles without a pixel that counts. The graph does not judge them. Only the card of a file states it."""
 
 
 class SceneCheck(Struct, frozen=True, kw_only=True):

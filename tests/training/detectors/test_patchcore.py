@@ -20,7 +20,7 @@ from andon.foundation.errors import ConfigError, DataError, TrainingError
 from andon.foundation.settings import from_mapping
 from andon.runtime import Detector
 from andon.runtime.mask_pixels import pack
-from andon.runtime.schema import FrameSpec
+from andon.runtime.schema import FrameSpec, Tiles
 from andon.sources.collection import FoundFrames
 from andon.sources.opening import open_for
 from andon.sources.truth import tree_truth
@@ -497,6 +497,28 @@ def test_patches_of_cells_that_do_not_count_are_never_stored() -> None:
 
     columns = [sorted(set((origin[:, 1] % side).tolist())) for origin, side in zip(origins, (8, 4), strict=True)]
     assert columns == [[0, 1, 2, 3, 4], [0, 1, 2]]  # at stride 16, the third column ends at pixel 48, half of it counts
+
+
+def test_with_tiles_patches_are_drawn_from_the_judged_cells_of_judged_tiles_in_proportion() -> None:
+    settings = Settings(preset="fast", size=64, taps=(4, 7), memory_mb=0.02, candidates=600)
+    marked = np.zeros((64, 160), np.bool_)
+    marked[:, :80] = True  # of 4 tiles of 64 px: the first one, 48 px of the second one and 16 px of the third one
+    tiles = Tiles(rows=1, columns=4, overlap=32, chunk=4)
+    spec = msgspec.structs.replace(SPEC, ignore=pack(marked), frame_size=(64, 160), tiles=tiles)
+    scorer = PatchCore(settings, spec).eval()
+
+    with torch.no_grad():
+        drawn, origins = draw(scorer, Rows(torch.rand(3 * 3, 3, 64, 64)), 192, Remembering())
+
+    assert scorer.tiles == (1, 2, 3)
+    assert scorer.judged is not None
+    frame, cell = origins[0].T
+    tile, column = cell // 64, cell % 8
+    counts = [int((tile == number).sum()) for number in range(4)]
+    assert sorted(set(frame.tolist())) == [0, 1, 2]
+    assert counts == [0, 3 * 8, 3 * 24, 3 * 32]  # half of the cells that count
+    assert set(column[tile == 1].tolist()) == {6, 7}
+    assert len(drawn[0]) == sum(counts)
 
 
 NO_PROMISE = CalibrationRequest(date="2026-11-30", promise=PromiseRequest(no_promise=True))

@@ -91,8 +91,13 @@ def test_a_run_keeps_its_mask_when_the_picture_of_the_mask_is_gone(tmp_path: Pat
     assert (judged == (picture == 0)).all()
 
 
-def test_masks_are_refused_with_tiles() -> None:
-    tiled = replace(SPEC, tiles=Tiles(rows=2, columns=2, overlap=32, chunk=2))
+def test_with_tiles_a_region_may_be_smaller_than_a_cell_of_the_reduced_frame() -> None:
+    tiled = replace(SPEC, tiles=Tiles(rows=4, columns=6, overlap=0, chunk=2))
+    small = Masks(region=("4,4,10,10",))
 
-    with pytest.raises(ConfigError, match="--ignore: expected frames without tiles, got --tile"):
-        with_masks(tiled, Masks(ignore=("0,0,10,10",)), FOUND, cell=8)
+    spec = with_masks(tiled, small, FOUND, cell=8)
+
+    assert isinstance(spec, FrameSpec)
+    assert spec.tiles == tiled.tiles
+    with pytest.raises(DataError, match="at least one cell of the map, 4 x 4 cells"):
+        with_masks(SPEC, small, FOUND, cell=8)

@@ -1,11 +1,14 @@
 """Tiles as training sees them: the tiles of the graph, frame by frame."""
 
+import msgspec
+import numpy as np
 import pytest
 import torch
 
 from andon.export.tiles import CutTiles
 from andon.foundation.errors import DataError
 from andon.runtime.items import Item, Lost, Ref
+from andon.runtime.mask_pixels import pack
 from andon.runtime.schema import FrameSpec, Reason, Tiles
 from andon.training.contract.synthetic_data import SyntheticFrames
 from andon.training.fitting.prepared_tiles import PreparedTiles
@@ -46,6 +49,23 @@ def test_a_shuffled_pass_gives_each_tile_once_in_another_order() -> None:
     assert not torch.equal(plain, shuffled)
     sums = [values.sum(dim=(1, 2, 3)).sort().values for values in (plain, shuffled)]
     torch.testing.assert_close(sums[0], sums[1])
+
+
+def test_tiles_without_a_pixel_that_counts_are_no_items() -> None:
+    marked = np.zeros((60, 90), np.bool_)
+    marked[:, :45] = True
+    spec = msgspec.structs.replace(SPEC, ignore=pack(marked))
+    source = SyntheticFrames(3, (60, 90))
+    cut = CutTiles(spec, TILES)
+
+    tiles = PreparedTiles(source, source.refs, cut)
+    everything = torch.cat(list(tiles.batches(3)))
+
+    assert cut.kept == (1, 2, 4, 5)
+    assert len(tiles) == len(everything) == 3 * 4
+    assert torch.equal(tiles.take([11, 0]), everything[[11, 0]])
+    # the last tile of a frame has no masked pixel
+    assert torch.equal(everything[11], torch.cat(list(part(source).batches(6)))[17])
 
 
 class Broken(SyntheticFrames):

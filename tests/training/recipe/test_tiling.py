@@ -4,7 +4,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from andon.export.tiles import CutTiles, canvas, chunks_of
+from andon.export.tile_grid import canvas, chunks_of
+from andon.export.tiles import CutTiles
 from andon.foundation.errors import ConfigError
 from andon.runtime.schema import FrameSpec, Tiles
 from andon.training.recipe.tiling import (

@@ -15,8 +15,12 @@ from andon.damage.kinds import HELD_OUT, damaged
 from andon.foundation.errors import ConfigError
 from andon.runtime.detector import Detector
 from andon.runtime.items import Ref
+from andon.runtime.mask_pixels import pack
 from andon.runtime.schema import FrameSpec
+from andon.sources.collection import FoundFrames
 from andon.training.contract.synthetic_data import synthetic_frame
+from andon.training.fitting.frame_masks import Masks
+from andon.training.recommendation.menu import menu_for
 from andon.training.recommendation.recommend import FEWEST_SEPARATE, Events, Options, keys_for_choice, recommend
 from andon.training.recommendation.result import Recommendation
 from andon.training.runs.record import read_record
@@ -162,9 +166,8 @@ def test_parts_for_the_choice_are_those_that_do_not_calibrate_unless_there_are_f
 def test_masks_hold_for_all_candidates_and_for_the_file_of_the_choice(tree: Path, tmp_path: Path) -> None:
     options = replace(OPTIONS, menu=MENU[:2], ignore=("0,0,16,16",))
 
-    found = recommend(str(tree), tmp_path / "out", budget_ms=5000.0, date="2026-11-30", options=options)
+    recommend(str(tree), tmp_path / "out", budget_ms=5000.0, date="2026-11-30", options=options)
 
-    assert not any("Tiles" in note for note in found.notes)  # the frames are small
     files = [*(tmp_path / "out/candidates").glob("*/model.onnx"), tmp_path / "out/model.onnx"]
     specs = [Detector.load(path).card.input for path in files]
     assert len(specs) == 3
@@ -177,3 +180,33 @@ def test_masks_hold_for_all_candidates_and_for_the_file_of_the_choice(tree: Path
             date="2026-11-30",
             options=replace(options, ignore=("0,0,20,16",)),
         )
+
+
+def test_tiles_that_a_mask_leaves_out_take_no_time_of_the_budget() -> None:
+    size = (1080, 1920)
+    found = FoundFrames(channels=3, frame_size=size, largest=size)
+    marked = np.zeros(size, np.bool_)
+    marked[:864] = True
+
+    assert menu_for(found, 300)[-1] == "patchcore --tile 2x3"
+    assert menu_for(found, 300, Masks(ignore=pack(marked)))[-1] == "patchcore --tile auto"
+
+
+@pytest.mark.slow
+def test_a_candidate_with_tiles_is_judged_with_the_masks(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    for number in range(GOOD):
+        cv2.imwrite(str(tmp_path / f"parts/{number:03}.png"), synthetic_frame(number, (100, 130)))
+    tiled = "patchcore --preset fast --size 64 --tile auto --taps 4 --memory-mb 0.02 --candidates 600"
+    options = replace(OPTIONS, menu=(MENU[0], tiled), ignore=("0,0,70,70",))
+
+    found = recommend(str(tmp_path / "parts"), tmp_path / "out", budget_ms=5000.0, date="2026-11-30", options=options)
+
+    assert [row.name for row in found.failed] == []
+    assert {row.name for row in found.rows} == {MENU[0], tiled}
+    specs = [Detector.load(path).card.input for path in (tmp_path / "out/candidates").glob("*/model.onnx")]
+    both = [spec for spec in specs if isinstance(spec, FrameSpec) and spec.tiles is not None]
+    assert len(both) == 1
+    assert both[0].ignore is not None
+    assert both[0].tiles is not None
+    assert both[0].tiles.left_out > 0

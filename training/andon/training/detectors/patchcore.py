@@ -34,6 +34,7 @@ from torch import Generator, Tensor, nn
 
 from andon.export.evidence import Evidence, Scorer
 from andon.export.masks import judged_cells
+from andon.export.tile_masks import cells_of_kept, kept_tiles
 from andon.foundation.errors import ConfigError, DataError, TrainingError
 from andon.foundation.progress import silent, track
 from andon.runtime.schema import FrameSpec, InputSpec, ScoreRule, Weights
@@ -282,13 +283,15 @@ class PatchCore(Scorer):
         known = taps_of(settings.backbone)
         self.average = settings.average
         self.side = _side(settings, spec)
-        self.tiles = 1 if spec.tiles is None else spec.tiles.rows * spec.tiles.columns
+        # numbers of the tiles that are judged; a frame without tiles is one tile
+        self.tiles = (0,) if spec.tiles is None else kept_tiles(spec)
         self.backbone = build_backbone(settings.backbone, plan.taps, spec.channels)
         # features of medium depth: deep enough for parts of an object, and not too coarse for small frames
         self.scene = max((place for place, tap in enumerate(plan.taps) if known[tap].stride <= SCENE_STRIDE), default=0)
         soft = settings.length == "soft"
         self.memories = nn.ModuleList(PatchMemory(known[tap].channels, soft=soft) for tap in plan.taps)
-        self.judged = judged_cells(spec, (self.side, self.side))
+        self.judged = _judged_of_tiles(spec, (self.side, self.side))
+        """Cells of the map that count in each of these tiles, bool ``[K, h, w]``. None: all of them."""
 
     def features(self, prepared: Tensor) -> list[Tensor]:
         """Return the features of each tap, ``[N, channels, h, w]``."""
@@ -321,9 +324,9 @@ def fit(scorer: PatchCore, good: TrainingData, settings: Settings, context: FitC
     load_pretrained(scorer.backbone, path=settings.weights, download=settings.download)
     scorer.eval()
     with torch.no_grad():
-        drawn, origins = draw(scorer, good.train, candidates_of(settings, scorer.tiles), context)
+        drawn, origins = draw(scorer, good.train, candidates_of(settings, len(scorer.tiles)), context)
         taps = remember(scorer, drawn, origins, plan, context)
-        found = suspects(taps, len(good.train) // scorer.tiles)
+        found = suspects(taps, len(good.train) // len(scorer.tiles))
         leave_out = settings.suspects == "leave_out" and bool(found)
         if leave_out:
             unlike = torch.tensor([suspect.place for suspect in found])
@@ -372,7 +375,8 @@ def choose(drawn: Sequence[Tensor], count: int, context: FitContext) -> list[Ten
 def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) -> tuple[list[Tensor], list[Tensor]]:
     """Draw for each tap at most `candidates` patches at random places, equally many from each picture or tile.
 
-    Memory contains these patches and one batch, for any number of pictures.
+    Memory contains these patches and one batch, for any number of pictures. With masks, a tile gives patches in proportion to
+    its cells that count.
 
     Returns:
         The patches of each tap ``[R, channels]``, and their origins, int32 ``[R, 2]``: place of the picture, and cell. With
@@ -382,11 +386,8 @@ def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) ->
         TrainingError: the features are not finite.
     """
     generator = Generator().manual_seed(context.seed)
-    # equally many from each picture, the remainder from random ones; with fewer candidates than pictures some give none
-    share, left = divmod(candidates, len(part))
-    quotas = torch.full((len(part),), share)
-    quotas[torch.randperm(len(part), generator=generator)[:left]] += 1
-    allowed: list[Tensor | None] = [None for _ in scorer.memories]
+    quotas = _quotas(scorer, len(part), candidates, generator)
+    allowed: dict[tuple[int, int], Tensor] = {}
     drawn: list[list[Tensor]] = [[] for _ in scorer.memories]
     origins: list[list[Tensor]] = [[] for _ in scorer.memories]
     steps = math.ceil(len(part) / BATCH)
@@ -398,22 +399,47 @@ def draw(scorer: PatchCore, part: Part, candidates: int, context: FitContext) ->
             continue
         # channels last takes half the time on a CPU
         features = scorer.features(batch.to(context.device, memory_format=torch.channels_last))
-        if scorer.judged is not None and allowed[0] is None:
-            allowed = [_judged_places(scorer.judged, (planes.shape[2], planes.shape[3])) for planes in features]
-        for kept, origin, planes, cells in zip(drawn, origins, features, allowed, strict=True):
+        for tap, (kept, origin, planes) in enumerate(zip(drawn, origins, features, strict=True)):
             for picture, (count, rows) in enumerate(zip(wanted, planes.flatten(2).transpose(1, 2), strict=True), first):
-                if cells is None:
+                frame, tile = divmod(picture, len(scorer.tiles))
+                if scorer.judged is None:
                     places = torch.randperm(len(rows), generator=generator)[:count]
                 else:
+                    if (tap, tile) not in allowed:
+                        allowed[tap, tile] = _judged_places(scorer.judged[tile], (planes.shape[2], planes.shape[3]))
+                    cells = allowed[tap, tile]
                     places = cells[torch.randperm(len(cells), generator=generator)[:count]]
                 kept.append(rows[places.to(rows.device)])
-                frame, tile = divmod(picture, scorer.tiles)
-                within = places + tile * len(rows)
+                within = places + scorer.tiles[tile] * len(rows)
                 origin.append(torch.stack([torch.full_like(places, frame), within], dim=1).to(torch.int32))
     result = [torch.cat(rows) for rows in drawn]
     if not all(bool(rows.isfinite().all()) for rows in result):
         raise TrainingError("the backbone's features are not finite. Its weights are damaged: replace the file.")
     return result, [torch.cat(rows) for rows in origins]
+
+
+def _quotas(scorer: PatchCore, pictures: int, candidates: int, generator: Generator) -> Tensor:
+    """Return how many patches each picture or tile gives.
+
+    They are equally many, or in proportion to the cells that count. The remainder comes from random ones. With fewer candidates
+    than pictures, some give none.
+    """
+    weights = torch.ones(len(scorer.tiles), dtype=torch.int64)
+    if scorer.judged is not None:
+        weights = scorer.judged.flatten(1).sum(dim=1)
+    weights = weights.repeat(pictures // len(weights))
+    quotas = candidates * weights // weights.sum()
+    left = candidates - int(quotas.sum())
+    quotas[torch.randperm(pictures, generator=generator)[:left]] += 1
+    return quotas
+
+
+def _judged_of_tiles(spec: FrameSpec, shape: tuple[int, int]) -> Tensor | None:
+    """Return the cells that count in each judged tile, bool ``[K, h, w]``; None without masks. A frame is one tile."""
+    if spec.tiles is not None:
+        return cells_of_kept(spec, shape)
+    cells = judged_cells(spec, shape)
+    return None if cells is None else cells[None]
 
 
 def _judged_places(judged: Tensor, shape: tuple[int, int]) -> Tensor:

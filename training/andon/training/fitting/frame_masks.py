@@ -6,6 +6,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from andon.export.masks import judged_cells
+from andon.export.tile_grid import canvas
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.mask_pixels import judged_pixels
 from andon.runtime.schema import FrameSpec, InputSpec, Mask
@@ -35,7 +36,7 @@ def with_masks(spec: InputSpec, masks: Masks, found: Found, *, cell: int) -> Inp
         cell: side of one cell of the finest map, in pixels of the network's input.
 
     Raises:
-        ConfigError: the detector judges windows of logs, or it cuts frames into tiles.
+        ConfigError: the detector judges windows of logs.
         DataError: the frames have several sizes, a mask does not fit, or nothing is left to judge.
     """
     flags = _flags(masks)
@@ -43,17 +44,19 @@ def with_masks(spec: InputSpec, masks: Masks, found: Found, *, cell: int) -> Inp
         return spec
     if not isinstance(spec, FrameSpec):
         raise ConfigError(f"{flags}: expected frames, got sensor logs. Leave out {flags}.")
-    if spec.tiles is not None:
-        raise ConfigError(f"{flags}: expected frames without tiles, got --tile. Leave out {flags} or --tile.")
     fitted = fitted_to(masks, found)
-    spec = replace(spec, ignore=_or_none(fitted.ignore), region=_or_none(fitted.region))
-    judged_cells(
-        spec, (max(1, spec.size[0] // cell), max(1, spec.size[1] // cell))
-    )  # refuses a mask that leaves nothing
+    spec = with_pixels(spec, fitted)
+    height, width = spec.size if spec.tiles is None else canvas(spec, spec.tiles)
+    judged_cells(spec, (max(1, height // cell), max(1, width // cell)))  # refuses a mask that leaves nothing
     judged = judged_pixels(spec)
     assert judged is not None
     logger.info("%s: %.1f %% of the frame's %d x %d pixels are judged", flags, 100 * judged.mean(), *judged.shape)
     return spec
+
+
+def with_pixels(spec: FrameSpec, masks: Masks) -> FrameSpec:
+    """Return the spec with masks whose pixels were read (`fitted_to`)."""
+    return replace(spec, ignore=_or_none(masks.ignore), region=_or_none(masks.region))
 
 
 def fitted_to(masks: Masks, found: Found) -> Masks:

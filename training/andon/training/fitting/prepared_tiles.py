@@ -16,13 +16,16 @@ from andon.sources.collection import Collection
 
 
 class PreparedTiles:
-    """A `Part` whose items are the tiles of frames: all tiles of the first frame, then those of the next one."""
+    """A `Part` whose items are the tiles of frames: all tiles of the first frame, then those of the next one.
+
+    Tiles without a pixel that counts are left out.
+    """
 
     def __init__(self, collection: Collection, refs: Sequence[Ref], cut: CutTiles) -> None:
         self._collection = collection
         self._refs = refs
         self._cut = cut
-        self.tiles = cut.tiles.rows * cut.tiles.columns
+        self.tiles = len(cut.kept)
         """Number of tiles of a frame."""
 
     def __len__(self) -> int:

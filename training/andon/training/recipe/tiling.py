@@ -7,9 +7,10 @@ border of a tile is inside its neighbour.
 import math
 import re
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from andon.export.tiles import canvas
+from andon.export.tile_grid import canvas
+from andon.export.tile_masks import kept_tiles
 from andon.foundation.errors import ConfigError
 from andon.runtime.schema import FrameSpec, Tiles
 from andon.training.nets.backbones import MULTIPLE
@@ -39,6 +40,7 @@ class Cost(Struct, frozen=True, kw_only=True):
     """Rough estimates of the cost of judging a frame."""
 
     tiles: int
+    """Number of tiles that are judged: those with a pixel that counts."""
     seconds: float
     """On one core, as in docs/results.md."""
     memory_mb: float
@@ -84,9 +86,9 @@ def tiles_for(asked: str, frame_size: tuple[int, int], size: tuple[int, int]) ->
 
 
 def cost_of(tiles: Tiles | None, frame_size: tuple[int, int], spec: FrameSpec) -> Cost:
-    """Return the cost of judging a frame."""
+    """Return the cost of judging a frame. Tiles without a pixel that counts cost nothing."""
     pixels = spec.size[0] * spec.size[1]
-    count = 1 if tiles is None else tiles.rows * tiles.columns
+    count = 1 if tiles is None else len(kept_tiles(structs.replace(spec, tiles=tiles)))
     chunk = 1 if tiles is None else tiles.chunk
     frame = frame_size[0] * frame_size[1] * spec.channels * (2 if spec.dtype == "uint16" else 1)
     passes = count if tiles is None else count + 1  # the checks see the whole frame as one more tile
@@ -102,10 +104,12 @@ def cost_text(tiles: Tiles, frame_size: tuple[int, int], spec: FrameSpec) -> str
     cost = cost_of(tiles, frame_size, spec)
     whole = canvas(spec, tiles)
     scale = min(side / length for side, length in zip(whole, frame_size, strict=True))
+    every = tiles.rows * tiles.columns
+    judged = f", of which {cost.tiles} have pixels that count" if cost.tiles < every else ""
     return (
-        f"{tiles.rows} x {tiles.columns} tiles of {spec.size[0]} x {spec.size[1]} px that overlap by {tiles.overlap} px, with "
-        f"the frame at {scale:.0%} of its size. A frame takes about {cost.tiles + 1} times as long as one without tiles (roughly "
-        f"{_rounded(cost.seconds)} s on one core) and roughly {_rounded(cost.memory_mb)} MB of memory"
+        f"{tiles.rows} x {tiles.columns} tiles of {spec.size[0]} x {spec.size[1]} px that overlap by {tiles.overlap} px{judged}, "
+        f"with the frame at {scale:.0%} of its size. A frame takes about {cost.tiles + 1} times as long as one without tiles "
+        f"(roughly {_rounded(cost.seconds)} s on one core) and roughly {_rounded(cost.memory_mb)} MB of memory"
     )
 
 

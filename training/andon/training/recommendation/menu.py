@@ -6,6 +6,7 @@ synthetic defects was bad on real ones (docs/lab-log.md).
 
 from andon.runtime.schema import FrameSpec
 from andon.sources.collection import FoundFrames
+from andon.training.fitting.frame_masks import NO_MASKS, Masks, with_pixels
 from andon.training.recipe.tiling import AUTO, cost_of, tiles_for
 
 MENU = (
@@ -23,25 +24,25 @@ _SIZE = (384, 384)
 """Size of a tile of `TILED`: the preset ``standard``."""
 
 
-def menu_for(found: FoundFrames, budget_ms: float) -> tuple[str, ...]:
+def menu_for(found: FoundFrames, budget_ms: float, masks: Masks = NO_MASKS) -> tuple[str, ...]:
     """Return the menu for these frames. Large frames of one size get a candidate with tiles in addition.
 
     It keeps the frames at their size, if the estimated time allows that. Otherwise it has as many tiles as the budget allows,
-    or it is left out. The measured time decides in any case.
+    or it is left out. Tiles without a pixel that counts take no time. The measured time decides in any case.
 
     >>> frames = FoundFrames(channels=3, frame_size=(1080, 1920), largest=(1080, 1920))
     >>> menu_for(frames, 1000)[-1], menu_for(frames, 400)[-1], menu_for(frames, 30)[-1]
     ('patchcore --tile auto', 'patchcore --tile 3x4', 'patchcore --preset fine')
     """
-    grid = _grid(found, budget_ms)
+    grid = _grid(found, budget_ms, masks)
     return MENU if grid is None else (*MENU, f"{TILED} {grid}")
 
 
-def _grid(found: FoundFrames, budget_ms: float) -> str | None:
+def _grid(found: FoundFrames, budget_ms: float, masks: Masks) -> str | None:
     frame = found.frame_size
     if frame is None or max(side / seen for side, seen in zip(frame, _SIZE, strict=True)) < LARGE:
         return None
-    spec = FrameSpec(channels=1 if found.channels == 1 else 3, size=_SIZE, dtype=found.dtype)
+    spec = with_pixels(FrameSpec(channels=1 if found.channels == 1 else 3, size=_SIZE, dtype=found.dtype), masks)
     finest = tiles_for(AUTO, frame, _SIZE)
     if finest is None:
         return None

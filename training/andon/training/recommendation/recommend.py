@@ -45,7 +45,7 @@ from andon.training.fitting.device import Device
 from andon.training.fitting.frame_masks import Masks, fitted_to
 from andon.training.recommendation.candidate import RUN_FOLDER, UNDRAWN, Judged, Parts, run_candidate
 from andon.training.recommendation.choice import GAIN, Candidate, check_budget, check_gain, choose
-from andon.training.recommendation.menu import MENU, menu_for
+from andon.training.recommendation.menu import menu_for
 from andon.training.recommendation.picture import picture
 from andon.training.recommendation.result import Failed, Recommendation, Row, markdown, sentence
 from andon.training.runs.export_run import export_run
@@ -124,11 +124,7 @@ def recommend(
     assert isinstance(found, FoundFrames)
     masks = fitted_to(Masks(options.ignore, options.region), found)
     marked = {name: mask.sha256 for name, mask in zip(masks._fields, masks, strict=True) if isinstance(mask, Mask)}
-    usual = menu_for(found, budget_ms)
-    untiled = bool(marked) and options.menu is None and usual != MENU
-    if marked:  # masks do not work with tiles
-        usual = MENU
-    menu = [plan.parse_detector(text) for text in options.menu or usual]
+    menu = [plan.parse_detector(text) for text in options.menu or menu_for(found, budget_ms, masks)]
     parts = Parts(
         good=good.for_choice,
         digest=_digest_of({"parts": good.digest, **marked}) if marked else good.digest,
@@ -195,7 +191,7 @@ def recommend(
             interval=interval,
             budget_ms=budget_ms,
         ),
-        notes=tuple(_notes(rows, picked.chosen, good, budget_ms, shown=shown, load=load, untiled=untiled)),
+        notes=tuple(_notes(rows, picked.chosen, good, budget_ms, shown=shown, load=load)),
         rows=tuple(rows),
         failed=tuple(failed),
         good_parts=good.count,
@@ -405,7 +401,6 @@ def _notes(
     *,
     shown: tuple[int, int],
     load: float | None,
-    untiled: bool,
 ) -> list[str]:
     source = (
         f"Synthetic AUROC: {shown[0]} good parts and {shown[1]} damaged copies of them. Training did not see these parts. It "
@@ -436,8 +431,6 @@ def _notes(
             f"The machine was busy: its load was {load:.1f} for each CPU. Times are upper limits. Run the same command again on "
             f"a quiet machine. CPU milliseconds for one frame: {cpu}."
         )
-    if untiled:
-        notes.append("Tiles for large frames are not on the menu, because they cannot be combined with masks.")
     return notes
 
 

@@ -12,10 +12,9 @@ from msgspec import Struct, structs
 from andon.calibration.promise import LADDER, ladder_alpha, parts_needed
 from andon.calibration.split import total_for
 from andon.calibration.windows_needed import windows_needed
-from andon.export.tiles import canvas
+from andon.export.tile_grid import canvas
 from andon.foundation.printable import printable
 from andon.runtime.calibration_facts import percent
-from andon.runtime.mask_pixels import masked
 from andon.runtime.schema import FrameSpec, WindowSpec
 from andon.sources.collection import FoundFrames
 from andon.training.recipe.tiling import AUTO, cost_text, tiles_for
@@ -105,9 +104,7 @@ def tiles_asked_for(found: FoundFrames, spec: FrameSpec) -> DataWarning | None:
 
 
 def _tiles_offered(found: FoundFrames, spec: FrameSpec) -> str:
-    """Return what tiles of full detail would cost. Tiles are for frames of one size, without masks."""
-    if masked(spec):
-        return ""
+    """Return what tiles of full detail would cost. Tiles are for frames of one size."""
     if found.frame_size is None:
         return " Tiles would keep the detail of small defects, but only if all frames have one size: --frame-size."
     whole = structs.replace(spec, tiles=None)
