@@ -83,6 +83,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "calibration)",
     )
     parser.add_argument(
+        "--separate-repeats",
+        action="store_true",
+        default=None,
+        help="with results: count rows with the same item_id and other values as different items (default: refuse them)",
+    )
+    parser.add_argument(
         "--against",
         metavar="OLD_RESULTS",
         help="with results: compare with the verdicts of an older model about the same items",
@@ -103,8 +109,15 @@ def run(args: argparse.Namespace) -> int:
         from andon.cli._results_audit import run_results
 
         _refuse(args, ("good", "rejected"), "a folder of results, whose rows are counted", "Leave it out")
+        if args.against is not None:
+            _refuse(args, ("separate_repeats",), "--against, which matches rows by item_id", "Leave it out")
         return run_results(args)
-    _refuse(args, ("good_label", "by", "one_per_lot", "against"), "a model file", "Give a folder of results")
+    _refuse(
+        args,
+        ("good_label", "by", "one_per_lot", "separate_repeats", "against"),
+        "a model file",
+        "Give a folder of results",
+    )
     return _run_file(args)
 
 
