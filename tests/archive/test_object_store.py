@@ -117,6 +117,21 @@ def test_an_object_that_changed_after_planning_fails_its_block(
     assert "s3://archive/good/3.png: expected the file as it was when the blocks were planned" in failed.error
 
 
+def test_an_object_that_was_replaced_by_one_of_equal_size_fails_its_block(
+    bucket: str, endpoint: str, frame_model: Path, pictures: Path, tmp_path: Path
+) -> None:
+    archive = open_archive(frame_model, f"s3://archive/good{bucket}", tmp_path / "out", block_rows=4)
+    store = fs.S3FileSystem(endpoint_override=endpoint, scheme="http", region="us-east-1")
+    time.sleep(1.1)  # the store states times in whole seconds
+    with store.open_output_stream("archive/good/3.png") as stream:
+        stream.write((pictures / "good/3.png").read_bytes())
+
+    outcome = score_archive(archive, OneProcess())
+
+    assert [one.error.split(":")[0] for one in outcome.failed] == ["s3"]
+    assert outcome.judged == 4
+
+
 def test_an_empty_prefix_is_refused(bucket: str, frame_model: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected Parquet files or pictures below this address"):
         open_archive(frame_model, f"s3://archive/absent{bucket}", tmp_path / "out")
