@@ -34,7 +34,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class Version(Struct, frozen=True, array_like=True):
-    """Version of a file. A file with another content has another version, unless somebody sets its time of change."""
+    """Version of a file. A file with another content has another version, unless a program sets its time of change back."""
 
     size: int
     mtime_ns: int

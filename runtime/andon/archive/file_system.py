@@ -242,7 +242,7 @@ def _stored_version(size: int, mtime_ns: int | None) -> Version:
 
 
 def _time_of_change(metadata: dict[str, bytes]) -> int | None:
-    """Return the time of change that came with an object, in nanoseconds. None if the store states none that can be read."""
+    """Return the time of change in the metadata of an object, in nanoseconds. None if the store states none that can be read."""
     try:
         changed = datetime.fromisoformat(metadata["Last-Modified"].decode())
         return None if changed.tzinfo is None else round(changed.timestamp()) * _NS
