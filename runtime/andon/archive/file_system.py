@@ -206,6 +206,22 @@ class StoredObjects:
         """Open an object for reading parts of it."""
         return self._system.open_input_file(path)
 
+    @property
+    def root(self) -> str:
+        """Path of the address: bucket and prefix."""
+        root: str = self._root
+        return root.rstrip("/")
+
+    def names(self) -> list[str]:
+        """Return the names of the objects and prefixes directly below the address."""
+        selector = self._fs.FileSelector(self._root, allow_not_found=True)
+        return [one.base_name for one in self._system.get_file_info(selector)]
+
+    def write(self, path: str, data: bytes | bytearray) -> None:
+        """Upload an object. Others see it when the upload is complete, and never a part of it."""
+        with self._system.open_output_stream(path) as stream:
+            stream.write(data)
+
     def list(self) -> list[tuple[str, Version]]:
         """Return the object, or all objects below the prefix."""
         here = self._system.get_file_info(self._root)

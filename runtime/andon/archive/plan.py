@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Struct
@@ -74,10 +75,15 @@ class ArchiveInput:
         """Number of files."""
         return len(self._parts)
 
-    @property
-    def lists_parquet(self) -> bool:
-        """True if a further Parquet file in the folder of the input would belong to the input."""
-        return Path(self.address).is_dir() and not isinstance(self._parts[0], PictureFile)
+    def would_list(self, out: str) -> bool:
+        """Return whether a later run of the same input would list results at `out`, because they lie within the input."""
+        if scheme_of(out) and scheme_of(self.address) == scheme_of(out):
+            inner, outer = (f"{_prefix_of(one)}/" for one in (out, self.address))
+            return inner.startswith(outer)
+        pictures = isinstance(self._parts[0], PictureFile)
+        if scheme_of(out) or not Path(self.address).is_dir() or pictures:
+            return False
+        return Path(out).is_relative_to(Path(self.address).resolve())
 
     def blocks(self) -> Iterator[Block]:
         """Yield all blocks, in the order of the input."""
@@ -325,6 +331,14 @@ def _of_table(table: TableFile, most: int) -> Iterator[TableBlock]:
         rows += size
     if rows:
         yield TableBlock(table.path, table.version, (first, len(table.groups)), 0, rows)
+
+
+def _prefix_of(address: str) -> str:
+    """Return bucket and prefix of an address, without a pattern in the last part."""
+    parts = urlsplit(address)
+    folder, _, last = parts.path.rpartition("/")
+    place = folder if any(sign in last for sign in "*?[") else parts.path
+    return f"{parts.netloc}{place}".rstrip("/")
 
 
 def _log_files(address: str) -> list[LogFile]:

@@ -118,7 +118,7 @@ def _facts(results: "Results", audit: "ResultsAudit") -> dict[str, Any]:
 
     manifest = results.manifest
     facts: dict[str, Any] = {
-        "results": str(results.folder),
+        "results": results.folder,
         "model": msgspec.to_builtins(manifest.identity.model),
         "complete": manifest.complete,
         "rows": audit.rows,
@@ -164,7 +164,7 @@ def _facts(results: "Results", audit: "ResultsAudit") -> dict[str, Any]:
 def _back_test_facts(test: "BackTest", older: "Results") -> dict[str, Any]:
     import msgspec
 
-    facts = {"old_results": str(older.folder), "old_model": msgspec.to_builtins(older.manifest.identity.model)}
+    facts = {"old_results": older.folder, "old_model": msgspec.to_builtins(older.manifest.identity.model)}
     for name, decisions in (("decisions", test.decisions), ("good", test.good)):
         facts[name] = None
         if decisions is not None:

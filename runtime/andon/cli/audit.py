@@ -24,6 +24,7 @@ import argparse
 from pathlib import Path
 
 from andon.cli._numbers import whole
+from andon.sources.addresses import scheme_of
 
 SUMMARY = "check by counting whether a model keeps its promise"
 _MOST = 10_000_000
@@ -105,7 +106,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare the count with the promise, print one sentence, and return the code of the finding."""
-    if Path(args.file).is_dir():
+    if Path(args.file).is_dir() or scheme_of(args.file):
         from andon.cli._results_audit import run_results
 
         _refuse(args, ("good", "rejected"), "a folder of results, whose rows are counted", "Leave it out")

@@ -7,7 +7,6 @@ bounds the share of false rejects from above, if the model rejects defective par
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
@@ -116,7 +115,7 @@ def tally(
         raise DataError(f"{results.folder}: expected at least one row, got none. Score the items again.")
     _warn_about_spellings(reader.labels, good_label, results.folder)
     return Tally(
-        folder=str(results.folder),
+        folder=results.folder,
         promise=results.manifest.identity.promise,
         rows=reader.rows,
         repeated=repeats.total,
@@ -210,7 +209,7 @@ def audit_results(
     )
 
 
-def _warn_about_spellings(labels: Mapping[str, int], good_label: str, folder: Path) -> None:
+def _warn_about_spellings(labels: Mapping[str, int], good_label: str, folder: str) -> None:
     wanted = good_label.strip().casefold()
     other = {
         label: count for label, count in labels.items() if label != good_label and label.strip().casefold() == wanted
