@@ -210,7 +210,7 @@ def test_another_plan_and_other_objects_in_a_store_are_refused(bucket: str, fram
 
 
 def test_two_runs_into_one_place_at_once_give_whole_results(bucket: str, frame_model: Path, pictures: Path) -> None:
-    """The store has no conditional writes for pyarrow: both write the same bytes under the same names."""
+    # pyarrow has no conditional writes. Both runs write the same bytes under the same names
     out = f"s3://archive/out/two{bucket}"
 
     def run() -> Outcome:
