@@ -15,6 +15,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,10 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from scipy.stats import beta, binomtest
 from tests.evaluation.results.folders import identity, write_results
 
+from andon.archive.results import block_path, open_results, write_manifest
 from andon.cli import main as andon
 
 LINES, DAYS, FRAMES = 10, 92, 3
@@ -52,8 +55,13 @@ def main() -> None:
             _write(
                 root / f"small-{name}", 1000, args.seed, frames=FRAMES, model="older" if name == "older" else "newer"
             )
+        twice = _write(root / "twice", args.rows // 2, args.seed, frames=1)
+        _write(root / "small-twice", 1000, args.seed, frames=1)
+        for name in ("twice", "small-twice"):
+            _repeat_each_item(root / name)
         cases = {
             "single items": (singles, ["{}singles"]),
+            "each item twice": (twice, ["{}twice"]),
             "parts of 3 items": (parts, ["{}parts"]),
             "parts of 3 items, with a picture": (parts, ["{}parts", "--out", "{}drift.png"]),
             "parts of 3 items, against an older model": (parts, ["{}parts", "--against", "{}older"]),
@@ -105,6 +113,16 @@ def _write(folder: Path, rows: int, seed: int, *, frames: int, model: str = "new
         "day": day[first],
         "lot": lot[first],
     }
+
+
+def _repeat_each_item(folder: Path) -> None:
+    """Name each block again under another key."""
+    results = open_results(folder)
+    blocks = results.manifest.blocks
+    for block in blocks:
+        shutil.copy(block_path(folder, block.key), block_path(folder, f"again-{block.key}"))
+    again = [replace(block, key=f"again-{block.key}") for block in blocks]
+    write_manifest(folder, replace(results.manifest, blocks=()), [*blocks, *again])
 
 
 def _draw(picture: str, seed: int) -> None:

@@ -77,6 +77,17 @@ def test_a_broken_link_is_packed_as_a_row_without_bytes(frame_model: Path, tmp_p
     assert open_results(tmp_path / "out").table(["status"]).column(0).to_pylist() == ["OK", "INVALID"]
 
 
+def test_a_prefix_keeps_the_names_of_two_folders_apart(pictures: Path, tmp_path: Path) -> None:
+    for day in ("monday", "tuesday"):
+        pack(pictures, tmp_path / f"{day}.parquet", prefix=f"{day}/")
+
+    names = [pq.read_table(tmp_path / f"{day}.parquet")["item_id"].to_pylist() for day in ("monday", "tuesday")]
+
+    assert names[0][0].startswith("monday/")
+    assert not set(names[0]) & set(names[1])
+    assert [name.removeprefix("monday/") for name in names[0]] == [name.removeprefix("tuesday/") for name in names[1]]
+
+
 def test_an_existing_file_is_kept(pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "p.parquet").write_bytes(b"precious")
 

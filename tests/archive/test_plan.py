@@ -80,6 +80,13 @@ def test_a_list_names_pictures_relative_to_itself(tmp_path: Path) -> None:
     assert block.files[0].path == str(tmp_path.resolve() / "a/1.png")
 
 
+def test_a_list_with_a_file_under_two_names_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text(f"a.png\nb.png\n{tmp_path}/x/../a.png\n")
+
+    with pytest.raises(DataError, match=r"expected each file once, got 'a\.png' and '.*/x/\.\./a\.png'. Remove one"):
+        open_input(str(tmp_path / "list.txt"), FRAME)
+
+
 def test_a_list_with_a_path_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.png\nb.png\na.png\n")
 

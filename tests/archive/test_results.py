@@ -117,7 +117,7 @@ def test_a_file_that_the_manifest_does_not_name_is_not_read(tmp_path: Path, iden
 def test_the_footer_states_what_judged(tmp_path: Path, identity: Identity) -> None:
     entry = write_block(tmp_path, "k0", rows(), identity)
 
-    found = identity_in(block_path(tmp_path, "k0"))
+    found = identity_in(tmp_path, "k0")
 
     assert found == identity
     assert found.promise is not None

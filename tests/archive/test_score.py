@@ -362,9 +362,10 @@ def test_numbers_as_item_id_and_times_without_a_zone_are_read(
     assert (row["item_id"], row["captured_at"]) == ("7", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC))
 
 
-def test_results_need_a_disk(frame_model: Path, pictures: Path) -> None:
-    with pytest.raises(ConfigError, match="--out: expected a folder on a disk"):
-        open_archive(frame_model, str(pictures), "s3://bucket/results")
+@pytest.mark.parametrize("address", ["gs://bucket/results", "s3://bucket/*", "file:///results"])
+def test_results_need_a_disk_or_a_prefix_in_s3(frame_model: Path, pictures: Path, address: str) -> None:
+    with pytest.raises(ConfigError, match="expected a folder or an address such as s3://bucket/results"):
+        open_archive(frame_model, str(pictures), address)
 
 
 def receipt_only(job: Job, task: Task) -> Receipt:

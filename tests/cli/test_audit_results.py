@@ -114,6 +114,23 @@ def test_without_labels_the_object_has_bounds_and_no_finding(
     assert [group["name"] for group in facts["groups"]["line"]] == ["a", "b"]
 
 
+def test_repeated_items_are_reported_and_contradictions_can_be_separated(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = {"item_id": ["a", "b", "a"], "label": ["good"] * 3}
+    write_results(tmp_path / "equal", [0.5] * 3, **columns)  # type: ignore[arg-type]
+    write_results(tmp_path / "other", [0.5, 0.5, 0.6], **columns)  # type: ignore[arg-type]
+
+    assert main(["audit", str(tmp_path / "equal")]) == 3
+    assert "repeated     1 row is equal to another row of the same item." in capsys.readouterr().out
+    assert main(["audit", str(tmp_path / "other")]) == 2
+    assert "--separate-repeats" in capsys.readouterr().err
+    assert main(["audit", str(tmp_path / "other"), "--separate-repeats"]) == 3
+    assert "3 good parts, from 3 rows" in capsys.readouterr().out
+    assert main(["audit", str(tmp_path / "other"), "--separate-repeats", "--against", str(tmp_path / "equal")]) == 2
+    assert "--separate-repeats: it has no meaning with --against" in capsys.readouterr().err
+
+
 def test_results_that_are_not_complete_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = write_results(tmp_path / "r", np.zeros(299), label=["good"] * 299, complete=False)
 

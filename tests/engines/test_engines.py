@@ -5,7 +5,12 @@ The tests of Ray run in `.ci/run` and by hand, where `andon[cluster]` is install
 
 import functools
 import importlib.util
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,6 +19,7 @@ import pytest
 from tests.engines import workloads
 
 from andon.engines.engine import Engine, open_engine
+from andon.engines.scratch_folder import remove_left_folders
 from andon.foundation.errors import ConfigError
 
 RAY = pytest.param(
@@ -135,3 +141,38 @@ def test_a_cluster_that_does_not_answer_is_an_error_at_once() -> None:
 
     with pytest.raises(ConfigError, match=r"expected the address of a Ray cluster that runs, got '127\.0\.0\.1:"):
         open_engine("ray", address=f"127.0.0.1:{port}").__enter__()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs andon[cluster]")
+def test_the_folder_of_a_killed_program_with_ray_can_be_removed_when_its_processes_have_ended() -> None:
+    program = (
+        "import os\n"
+        "from andon.engines.engine import open_engine\n"
+        "with open_engine('ray', workers=1):\n"
+        "    os.kill(os.getpid(), 9)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL, start_new_session=True) as killed:
+        killed.wait()
+    (left,) = Path("/tmp").glob(f"andon-ray-{killed.pid}-*")
+    assert list(left.glob("r/session_*"))
+    assert left.stat().st_mode & 0o077 == 0
+    deadline_s = time.monotonic() + 60
+    while (pids := _working_in(left)) and time.monotonic() < deadline_s:
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
+
+    assert left in remove_left_folders("andon-ray-", Path("/tmp"))
+    assert not left.exists()
+
+
+def _working_in(folder: Path) -> list[int]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if folder.name.encode() in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+        except OSError:
+            continue
+    return found

@@ -34,10 +34,32 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class Version(Struct, frozen=True, array_like=True):
-    """Version of a file. Another version has another content."""
+    """Version of a file. A file with another content has another version, unless a program sets its time of change back."""
 
     size: int
     mtime_ns: int
+    """Time of change. 0: unknown."""
+
+    def may_be(self, other: "Version") -> bool:
+        """Return whether both can be the same version, as far as the times are known."""
+        known = self.mtime_ns and other.mtime_ns
+        return self.size == other.size and (not known or self.mtime_ns == other.mtime_ns)
+
+
+class VersionDigest:
+    """Digest of the versions of several files in their order. A file that does not exist counts, too."""
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256()
+
+    def add(self, version: Version | None) -> None:
+        """Add the next file."""
+        self._digest.update(f"{version.size} {version.mtime_ns}\n".encode() if version else b"absent\n")
+
+    @property
+    def text(self) -> str:
+        """The digest of all files so far."""
+        return self._digest.hexdigest()[:32]
 
 
 class PictureFile(Struct, frozen=True, array_like=True):
@@ -80,6 +102,8 @@ class TableBlock(Struct, frozen=True, tag="table"):
     start: int
     """First row, counted from the beginning of the first row group."""
     count: int
+    pictures: str = ""
+    """`VersionDigest` of the pictures behind the column uri. Empty if they are in the table, or in an object store."""
 
     @property
     def rows(self) -> int | None:

@@ -5,8 +5,9 @@ import fnmatch
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from andon.archive.block import Version
@@ -17,6 +18,7 @@ from andon.sources.pictures.limits import MAX_BYTES
 
 SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "file")
 """Schemes that pyarrow opens. Only ``s3`` and ``file`` have tests."""
+_NS = 1_000_000_000
 _OPTIONS = frozenset({"region", "scheme", "endpoint_override"})
 _NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR)
 _NEVER_A_FILE = (errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
@@ -24,6 +26,13 @@ _NEVER_A_FILE = (errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
 
 class UnfitFileError(DataError):
     """A path does not lead to a file that can be a picture. A further try has the same result."""
+
+
+class Content(NamedTuple):
+    """Bytes of a file, and the version that they belong to."""
+
+    data: bytes
+    version: Version
 
 
 class FileSystem(Protocol):
@@ -41,7 +50,7 @@ class FileSystem(Protocol):
         """Yield the version of each file."""
         ...
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str) -> Content:
         """Read a whole file of at most `MAX_BYTES` bytes.
 
         Raises:
@@ -84,13 +93,13 @@ class LocalFiles:
             if error.errno in (*_NO_SUCH_FILE, *_NEVER_A_FILE):
                 return None
             raise
-        return Version(status.st_size, status.st_mtime_ns)
+        return _local_version(status)
 
     def versions(self, paths: Sequence[str]) -> Iterator[Version | None]:
         """Yield the version of each file."""
         return (self.version(path) for path in paths)
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str) -> Content:
         """Read a whole file. A path in a list or table is untrusted: it may lead to a pipe that never ends."""
         try:
             with open(path, "rb", opener=_without_waiting) as file:
@@ -98,7 +107,9 @@ class LocalFiles:
                 if not stat.S_ISREG(status.st_mode):
                     raise UnfitFileError("expected a regular file, got a pipe or a device")
                 _require_size(status.st_size)
-                return file.read()
+                data = file.read()
+                status = os.fstat(file.fileno())  # after reading: a change in the meantime is another version
+                return Content(data, _local_version(status))
         except ValueError as error:  # a name with a null byte
             raise UnfitFileError(f"expected the name of a file: {error}") from error
         except OSError as error:
@@ -121,7 +132,7 @@ class LocalFiles:
         else:
             found = list(self._root.parent.glob(self._root.name)) if self._root.parent.is_dir() else []
         files = [path for path in found if path.is_file()]
-        return sorted((str(path), Version(path.stat().st_size, path.stat().st_mtime_ns)) for path in files)
+        return sorted((str(path), _local_version(path.stat())) for path in files)
 
     def resolve(self, name: str, folder: str) -> str:
         """Return the path. A relative one begins in the folder."""
@@ -182,29 +193,45 @@ class StoredObjects:
         """Yield the version of each object."""
         for found in self._system.get_file_info(list(paths)):
             exists = found.type == self._fs.FileType.File
-            yield Version(found.size, found.mtime_ns or 0) if exists else None
+            yield _stored_version(found.size, found.mtime_ns) if exists else None
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str) -> Content:
         """Read a whole object with one request."""
         with self._system.open_input_file(path) as file:
             _require_size(file.size())
             data: bytes = file.read()
-        return data
+            return Content(data, _stored_version(file.size(), _time_of_change(file.metadata())))
 
     def open(self, path: str) -> Any:
         """Open an object for reading parts of it."""
         return self._system.open_input_file(path)
 
+    @property
+    def root(self) -> str:
+        """Path of the address: bucket and prefix."""
+        root: str = self._root
+        return root.rstrip("/")
+
+    def names(self) -> list[str]:
+        """Return the names of the objects and prefixes directly below the address."""
+        selector = self._fs.FileSelector(self._root, allow_not_found=True)
+        return [one.base_name for one in self._system.get_file_info(selector)]
+
+    def write(self, path: str, data: bytes | bytearray) -> None:
+        """Upload an object. Others see it when the upload is complete, and never a part of it."""
+        with self._system.open_output_stream(path) as stream:
+            stream.write(data)
+
     def list(self) -> list[tuple[str, Version]]:
         """Return the object, or all objects below the prefix."""
         here = self._system.get_file_info(self._root)
         if here.type == self._fs.FileType.File:
-            return [(self._root, Version(here.size, here.mtime_ns or 0))]
+            return [(self._root, _stored_version(here.size, here.mtime_ns))]
         if here.type != self._fs.FileType.Directory:
             return []
         selector = self._fs.FileSelector(self._root, recursive=not self._pattern)
         found = [
-            (one.path, Version(one.size, one.mtime_ns or 0))
+            (one.path, _stored_version(one.size, one.mtime_ns))
             for one in self._system.get_file_info(selector)
             if one.type == self._fs.FileType.File and not one.base_name.startswith((".", "_"))
         ]
@@ -219,6 +246,24 @@ class StoredObjects:
                 raise _other_store(name, f"{self._scheme}://")
             return f"{parts.netloc}{parts.path}"
         return f"{folder}/{name}" if folder else name
+
+
+def _local_version(status: os.stat_result) -> Version:
+    return Version(status.st_size, status.st_mtime_ns)
+
+
+def _stored_version(size: int, mtime_ns: int | None) -> Version:
+    # in whole seconds: some stores list milliseconds, but state only seconds with the object itself
+    return Version(size, (mtime_ns or 0) // _NS * _NS)
+
+
+def _time_of_change(metadata: dict[str, bytes]) -> int | None:
+    """Return the time of change in the metadata of an object, in nanoseconds. None if the store states none that can be read."""
+    try:
+        changed = datetime.fromisoformat(metadata["Last-Modified"].decode())
+        return None if changed.tzinfo is None else round(changed.timestamp()) * _NS
+    except (KeyError, ValueError):
+        return None
 
 
 def stored_text(text: str) -> str:

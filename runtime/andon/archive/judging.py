@@ -52,7 +52,7 @@ def score_block(job: Job, task: Task) -> Receipt:
         UnfitWorkerError: this machine does not compute the scores of the calibration, or has another model file at this path.
     """
     begun_s = time.process_time()
-    out = Path(job.out)
+    out = job.out
     entry = existing_block(out, task.key)
     if entry is not None:
         return Receipt(key=task.key, entry=entry, found=True)
@@ -67,7 +67,7 @@ def score_block(job: Job, task: Task) -> Receipt:
     return Receipt(key=task.key, entry=entry, cpu_s=time.process_time() - begun_s, found=found)
 
 
-def write_or_find(out: Path, key: str, rows: Sequence[Row], identity: Identity) -> tuple[BlockEntry, bool]:
+def write_or_find(out: Path | str, key: str, rows: Sequence[Row], identity: Identity) -> tuple[BlockEntry, bool]:
     """Write a block. If that fails because another run wrote it meanwhile, return the entry of that run, and True.
 
     A run that ends removes all temporary files, also those of other runs.

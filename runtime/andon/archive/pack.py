@@ -47,6 +47,7 @@ def pack(
     line: str | None = None,
     lot: str | None = None,
     label: str | None = None,
+    prefix: str = "",
     progress: Progress = silent,
 ) -> Packed:
     """Write all pictures below a folder into Parquet files with the columns of an archive.
@@ -62,6 +63,7 @@ def pack(
         line: name of the line, for all rows.
         lot: name of the lot, for all rows.
         label: label for all rows, instead of the folders.
+        prefix: text at the beginning of each ``item_id``. It keeps the names of several packed folders apart.
         progress: is called after each picture.
 
     Raises:
@@ -73,6 +75,7 @@ def pack(
         import pyarrow as pa
     folder, out = Path(folder), Path(out)
     line, lot, label = (None if text is None else stored_text(text) for text in (line, lot, label))
+    prefix = stored_text(prefix)
     if out.suffix.lower() != ".parquet":
         raise ConfigError(
             f"{out}: expected a name that ends with .parquet. Example: andon pack {folder} archive.parquet."
@@ -109,7 +112,7 @@ def pack(
                 unreadable += data is None
                 group.append(
                     {
-                        "item_id": key,
+                        "item_id": prefix + key,
                         "bytes": data,
                         "captured_at": _captured_at(file, data),
                         "line": line,

@@ -4,15 +4,20 @@ INPUT is a folder of pictures, a text file with one path per line, or Parquet fi
 store, except lists. For model files that judge windows, INPUT is a log or a folder of logs.
 """
 
+import itertools
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import msgspec
 from msgspec import Struct
 
-from andon.archive.block import Block, LogBlock, PictureBlock, PictureFile, TableBlock, Version
+from andon.archive.block import Block, LogBlock, PictureBlock, PictureFile, TableBlock, Version, VersionDigest
 from andon.archive.columns import GIVEN
-from andon.archive.file_system import SCHEMES, FileSystem, StoredObjects, file_system_of
+from andon.archive.file_system import SCHEMES, FileSystem, LocalFiles, StoredObjects, file_system_of
+from andon.archive.reading import version_behind
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.extras import needs
 from andon.runtime.schema import InputSpec, WindowSpec
@@ -34,6 +39,8 @@ class TableFile(Struct, frozen=True):
     path: str
     version: Version
     groups: tuple[int, ...]
+    pictures: tuple[str, ...] = ()
+    """For each block, the digest of the versions of its pictures. Empty if they are in the table, or in an object store."""
 
 
 class LogFile(Struct, frozen=True):
@@ -68,10 +75,15 @@ class ArchiveInput:
         """Number of files."""
         return len(self._parts)
 
-    @property
-    def lists_parquet(self) -> bool:
-        """True if a further Parquet file in the folder of the input would belong to the input."""
-        return Path(self.address).is_dir() and not isinstance(self._parts[0], PictureFile)
+    def would_list(self, out: str) -> bool:
+        """Return whether a later run of the same input would list results at `out`, because they lie within the input."""
+        if scheme_of(out) and scheme_of(self.address) == scheme_of(out):
+            inner, outer = (f"{_prefix_of(one)}/" for one in (out, self.address))
+            return inner.startswith(outer)
+        pictures = isinstance(self._parts[0], PictureFile)
+        if scheme_of(out) or not Path(self.address).is_dir() or pictures:
+            return False
+        return Path(out).is_relative_to(Path(self.address).resolve())
 
     def blocks(self) -> Iterator[Block]:
         """Yield all blocks, in the order of the input."""
@@ -83,7 +95,12 @@ class ArchiveInput:
                     yield PictureBlock(tuple(pictures))
                     pictures = []
             elif isinstance(part, TableFile):
-                yield from _of_table(part, self._block_rows)
+                blocks = _of_table(part, self._block_rows)
+                if part.pictures:
+                    pairs = zip(blocks, part.pictures, strict=True)
+                    yield from (msgspec.structs.replace(block, pictures=digest) for block, digest in pairs)
+                else:
+                    yield from blocks
             else:
                 estimate = math.ceil(part.version.size / (self._block_rows * BYTES_PER_LOG_ROW))
                 count = max(1, estimate) if self._stretches is None else self._stretches
@@ -112,10 +129,10 @@ def open_input(
     if isinstance(spec, WindowSpec):
         return ArchiveInput(address, _log_files(address), block_rows, stretches=stretches)
     if scheme_of(address) in SCHEMES:
-        return ArchiveInput(address, _stored(address, StoredObjects(address)), block_rows)
+        return ArchiveInput(address, _stored(address, StoredObjects(address), block_rows), block_rows)
     path = Path(address)
     if path.is_file() and path.suffix.lower() == ".txt":
-        return ArchiveInput(address, _listed(path, file_system_of(address)), block_rows)
+        return ArchiveInput(address, _listed(path, file_system_of(address), block_rows), block_rows)
     if path.is_dir() and (pictures := _folder(path)):
         mixed = next((one.name for one in path.iterdir() if one.name.lower().endswith(_TABLES)), None)
         if mixed is not None:
@@ -129,7 +146,7 @@ def open_input(
     files = file_system_of(address)
     tables = [(name, version) for name, version in files.list() if name.lower().endswith(_TABLES)]
     if tables:
-        return ArchiveInput(address, _tables(tables, files), block_rows)
+        return ArchiveInput(address, _tables(tables, files, block_rows), block_rows)
     kind = "a file of another kind" if path.is_file() else "none of them" if path.exists() else "no such file or folder"
     raise DataError(
         f"{shown_address(address)}: expected a folder of pictures, a list of paths (.txt), Parquet files (.parquet) or an "
@@ -170,7 +187,7 @@ def label_of(key: str) -> str | None:
     return folders[-1] if folders else None
 
 
-def _listed(path: Path, files: FileSystem) -> Sequence[Part]:
+def _listed(path: Path, files: FileSystem, block_rows: int) -> Sequence[Part]:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -178,9 +195,6 @@ def _listed(path: Path, files: FileSystem) -> Sequence[Part]:
     names = [line for line in lines if line]
     if not names:
         raise DataError(f"{path}: expected one path per line, got an empty file.")
-    if len(set(names)) < len(names):
-        twice = next(name for at, name in enumerate(names) if name in names[:at])
-        raise DataError(f"{path}: expected each path once, got {twice!r} twice. Remove one of the two lines.")
     remote = next((name for name in names if scheme_of(name)), None)
     if remote is not None:
         raise DataError(
@@ -188,16 +202,30 @@ def _listed(path: Path, files: FileSystem) -> Sequence[Part]:
             "example s3://bucket/prefix, or a Parquet table with a column uri."
         )
     paths = [files.resolve(name, str(path.parent.resolve())) for name in names]
+    _require_different(path, names, paths)
     versions, faults = _looked_up(paths, files)
     if all(name.lower().endswith(_TABLES) for name in names):
         missing = next((name for name, version in zip(names, versions, strict=True) if version is None), None)
         if missing is not None:
             raise DataError(f"{path}: expected Parquet files that exist, but {missing} does not. Correct the list.")
-        return _tables([(one, version) for one, version in zip(paths, versions, strict=True) if version], files)
+        return _tables(
+            [(one, version) for one, version in zip(paths, versions, strict=True) if version], files, block_rows
+        )
     return [
         PictureFile(name, one, version or Version(0, 0), fault)
         for name, one, version, fault in zip(names, paths, versions, faults, strict=True)
     ]
+
+
+def _require_different(path: Path, names: Sequence[str], paths: Sequence[str]) -> None:
+    """Refuse a list with two lines for one file, also in different words such as ``./a.png``. Links are not followed."""
+    first: dict[str, str] = {}
+    for name, one in zip(names, paths, strict=True):
+        place = os.path.normpath(one)
+        if place in first:
+            twice = f"{name!r} twice" if first[place] == name else f"{first[place]!r} and {name!r}"
+            raise DataError(f"{path}: expected each file once, got {twice}. Remove one of the two lines.")
+        first[place] = name
 
 
 def _looked_up(paths: Sequence[str], files: FileSystem) -> tuple[list[Version | None], list[str]]:
@@ -214,14 +242,14 @@ def _looked_up(paths: Sequence[str], files: FileSystem) -> tuple[list[Version | 
     return versions, faults
 
 
-def _stored(address: str, files: StoredObjects) -> Sequence[Part]:
+def _stored(address: str, files: StoredObjects, block_rows: int) -> Sequence[Part]:
     try:
         found = files.list()
     except OSError as error:
         raise DataError(f"{shown_address(address)}: cannot be listed: {error}.") from error
     tables = [one for one in found if one[0].lower().endswith(_TABLES)]
     if tables:
-        return _tables(tables, files)
+        return _tables(tables, files, block_rows)
     pictures = {path: version for path, version in found if is_picture(path.rpartition("/")[2])}
     if not pictures:
         raise DataError(
@@ -231,7 +259,7 @@ def _stored(address: str, files: StoredObjects) -> Sequence[Part]:
     return [PictureFile(path, path, pictures[path]) for path in natural(pictures)]
 
 
-def _tables(found: Sequence[tuple[str, Version]], files: FileSystem) -> list[TableFile]:
+def _tables(found: Sequence[tuple[str, Version]], files: FileSystem, block_rows: int) -> list[TableFile]:
     with needs("archive", "reading Parquet"):
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -255,10 +283,36 @@ def _tables(found: Sequence[tuple[str, Version]], files: FileSystem) -> list[Tab
             raise DataError(
                 f"{files.address(path)}: expected each column once, got {twice} {names.count(twice)} times. Remove the others."
             )
-        tables.append(TableFile(path, version, groups))
+        table = TableFile(path, version, groups)
+        if "bytes" not in names and isinstance(files, LocalFiles):  # a store would ask a price for each picture
+            table = _with_pictures(table, files, block_rows)
+        tables.append(table)
     if not any(sum(table.groups) for table in tables):
         raise DataError(f"{files.address(found[0][0])}: expected rows, got a table without rows.")
     return tables
+
+
+def _with_pictures(table: TableFile, files: LocalFiles, block_rows: int) -> TableFile:
+    """Look up the versions of the pictures that a table names, so that the blocks of replaced pictures get other keys."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder = table.path.rpartition("/")[0]
+    ends = itertools.accumulate(block.count for block in _of_table(table, block_rows))
+    end, at = next(ends, 0), 0
+    digests, digest = [], VersionDigest()
+    try:
+        with pq.ParquetFile(files.open(table.path)) as opened:
+            for batch in opened.iter_batches(columns=["uri"], use_threads=False):
+                for uri in batch.column(0).cast(pa.string()).to_pylist():
+                    digest.add(version_behind(uri, files, folder))
+                    at += 1
+                    if at == end:
+                        digests.append(digest.text)
+                        digest, end = VersionDigest(), next(ends, 0)
+    except (OSError, ValueError, pa.ArrowException):  # the worker that reads these rows reports it
+        return table
+    return msgspec.structs.replace(table, pictures=tuple(digests))
 
 
 def _of_table(table: TableFile, most: int) -> Iterator[TableBlock]:
@@ -277,6 +331,14 @@ def _of_table(table: TableFile, most: int) -> Iterator[TableBlock]:
         rows += size
     if rows:
         yield TableBlock(table.path, table.version, (first, len(table.groups)), 0, rows)
+
+
+def _prefix_of(address: str) -> str:
+    """Return bucket and prefix of an address, without a pattern in the last part."""
+    parts = urlsplit(address)
+    folder, _, last = parts.path.rpartition("/")
+    place = folder if any(sign in last for sign in "*?[") else parts.path
+    return f"{parts.netloc}{place}".rstrip("/")
 
 
 def _log_files(address: str) -> list[LogFile]:

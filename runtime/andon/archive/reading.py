@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from andon.archive.block import Block, Job, LogBlock, PictureBlock, PictureFile, TableBlock, Version
+from andon.archive.block import Block, Job, LogBlock, PictureBlock, PictureFile, TableBlock, Version, VersionDigest
 from andon.archive.columns import GIVEN, Facts
 from andon.archive.file_system import FileSystem, UnfitFileError, file_system_of, stored_text
 from andon.foundation.errors import ConfigError, DataError
@@ -58,14 +58,14 @@ def _picture(file: PictureFile, files: FileSystem, channels: Channels, warned: W
         size = f"{file.version.size / 1e6:.0f} MB"
         return Lost(ref, Reason.UNREADABLE, f"{file.item_id}: expected at most {MAX_BYTES / 1e6:.0f} MB, got {size}")
     try:
-        data = files.read(file.path)
+        data, version = files.read(file.path)
     except PermissionError as error:
         return Lost(ref, Reason.UNREADABLE, f"{file.item_id}: cannot be read: {error.strerror or error}")
     except UnfitFileError as error:
         return Lost(ref, Reason.UNREADABLE, f"{file.item_id}: {error}")
     except FileNotFoundError:
-        data = b""
-    if len(data) != file.version.size:
+        raise _changed(files.address(file.path)) from None
+    if not version.may_be(file.version):
         raise _changed(files.address(file.path))
     return _decoded(data, ref, channels, warned)
 
@@ -102,6 +102,7 @@ def _rows(block: TableBlock, files: FileSystem, channels: Channels) -> Iterator[
     _require_version(files, block.path, block.version)
     pictures = _Pictures(files, block.path.rpartition("/")[0], channels, WarnedKinds())
     seen = set[str]()
+    versions = VersionDigest() if block.pictures else None
     try:
         with pq.ParquetFile(files.open(block.path)) as opened:
             wanted = [name for name in ("item_id", "uri", "bytes", *GIVEN) if name in opened.schema_arrow.names]
@@ -120,10 +121,26 @@ def _rows(block: TableBlock, files: FileSystem, channels: Channels) -> Iterator[
                             )
                         seen.add(facts.item_id)
                         yield facts, _from_row(row, facts, pictures)
+                        if versions is not None:
+                            # after reading: a change in the meantime is another version
+                            versions.add(version_behind(row["uri"], files, pictures.folder))
                 if at >= end:
-                    return
+                    break
     except pa.ArrowException as error:
         raise DataError(f"{address}: damaged Parquet file: {error}.") from error
+    if versions is not None and versions.text != block.pictures:
+        raise DataError(
+            f"{address}: expected the pictures of these rows as they were when the blocks were planned, got another version of "
+            "one of them. Run the same command again with --new-plan."
+        )
+
+
+def version_behind(uri: str | None, files: FileSystem, folder: str) -> Version | None:
+    """Return the version of the picture that a row of a table names. Return None if there is none."""
+    try:
+        return None if uri is None else files.version(files.resolve(uri, folder))
+    except (OSError, DataError):  # reading it reports why
+        return None
 
 
 def _plain(batch: Any, address: str) -> list[dict[str, Any]]:
@@ -169,7 +186,7 @@ def _from_row(row: dict[str, Any], facts: Facts, pictures: _Pictures) -> Item | 
         return Lost(ref, Reason.LOST, f"{facts.item_id}: the table has neither bytes nor a uri for it")
     if data is None:
         try:
-            data = pictures.files.read(pictures.files.resolve(str(uri), pictures.folder))
+            data = pictures.files.read(pictures.files.resolve(str(uri), pictures.folder)).data
         except FileNotFoundError:
             return Lost(ref, Reason.LOST, f"{facts.item_id}: {facts.uri} does not exist")
         except UnfitFileError as error:

@@ -4,13 +4,12 @@
 * ``blocks/KEY.parquet``: the rows of one block. The key is a digest of model, options and input.
 * ``_manifest.json``: the blocks that belong to the results. It is written last.
 
-Every file is written under another name, flushed and renamed, so it is either complete or absent. Readers read only what the
-manifest names. Blocks of an older plan may lie next to them.
+Every file is either complete or absent (`andon.archive.result_store`). Readers read only what the manifest names. Blocks of an
+older plan may lie next to them.
 """
 
 import hashlib
 import io
-import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,12 +18,14 @@ import msgspec
 from msgspec import Meta, Struct
 
 from andon.archive.columns import SCHEMA, Row, schema, table_of, write_options
-from andon.foundation.atomic import write_atomically
+from andon.archive.result_store import store_at
 from andon.foundation.errors import DataError
 from andon.foundation.extras import needs
 from andon.runtime.detector import Detector
 from andon.runtime.schema import canonical_json
 
+Place = Path | str
+"""Folder of results, or their address in an object store."""
 BLOCKS, PLAN, MANIFEST = "blocks", "_plan.json", "_manifest.json"
 MANIFEST_SCHEMA = "andon.results/1"
 _PREFIX = "andon."
@@ -181,11 +182,16 @@ def count(rows: Iterable[Row]) -> Counts:
 
 
 def block_path(folder: Path, key: str) -> Path:
-    """Return the path of a block's file."""
-    return folder / BLOCKS / f"{key}.parquet"
+    """Return the path of a block's file on a disk."""
+    return folder / block_name(key)
 
 
-def write_block(folder: Path, key: str, rows: Sequence[Row], identity: Identity) -> BlockEntry:
+def block_name(key: str) -> str:
+    """Return the name of a block's file within the results."""
+    return f"{BLOCKS}/{key}.parquet"
+
+
+def write_block(folder: Place, key: str, rows: Sequence[Row], identity: Identity) -> BlockEntry:
     """Write the rows of one block and return its entry for the manifest. The same rows give the same bytes.
 
     Raises:
@@ -208,18 +214,17 @@ def write_block(folder: Path, key: str, rows: Sequence[Row], identity: Identity)
     buffer = io.BytesIO()
     pq.write_table(table, buffer, **write_options())
     data = buffer.getvalue()
-    write_atomically(block_path(folder, key), data)
+    store_at(folder).write(block_name(key), data)
     return BlockEntry(key=key, counts=counts, sha256=hashlib.sha256(data).hexdigest())
 
 
-def existing_block(folder: Path, key: str) -> BlockEntry | None:
+def existing_block(folder: Place, key: str) -> BlockEntry | None:
     """Return the entry of a block that was written earlier. Return None if there is none, or if its file is damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        _require_regular(block_path(folder, key))
-        data = block_path(folder, key).read_bytes()
+        data = store_at(folder).read(block_name(key))
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             footer = _footer(file.metadata)
             _identity(footer)
@@ -232,7 +237,7 @@ def existing_block(folder: Path, key: str) -> BlockEntry | None:
     return BlockEntry(key=key, counts=counts, sha256=hashlib.sha256(data).hexdigest())
 
 
-def identity_in(path: Path) -> Identity:
+def identity_in(folder: Place, key: str) -> Identity:
     """Read what judged from the footer of a block.
 
     Raises:
@@ -241,8 +246,11 @@ def identity_in(path: Path) -> Identity:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    store, name = store_at(folder), block_name(key)
+    path = store.path(name)
     try:
-        footer = _footer(pq.read_metadata(path))
+        with store.open(name) as file:
+            footer = _footer(pq.read_metadata(file))
     except (OSError, pa.ArrowException, ValueError) as error:
         raise DataError(f"{path}: expected a block of results, but it cannot be read: {error}.") from error
     if footer.get("schema") != SCHEMA.encode():
@@ -256,12 +264,6 @@ def identity_in(path: Path) -> Identity:
         raise DataError(
             f"{path}: expected the identity of the model in the footer, got another content: {error}."
         ) from error
-
-
-def _require_regular(path: Path) -> None:
-    """Raise `OSError` for a pipe, which a folder from elsewhere may contain. Opening it would never end."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(f"{path.name} is not a regular file")
 
 
 def _footer(metadata: Any) -> dict[str, bytes]:
@@ -280,7 +282,7 @@ def _identity(footer: dict[str, bytes]) -> Identity:
     )
 
 
-def write_manifest(folder: Path, head: Manifest, blocks: Iterable[BlockEntry]) -> None:
+def write_manifest(folder: Place, head: Manifest, blocks: Iterable[BlockEntry]) -> None:
     """Write the manifest, which makes the blocks results. `head` has no blocks; they follow one by one.
 
     Raises:
@@ -292,14 +294,16 @@ def write_manifest(folder: Path, head: Manifest, blocks: Iterable[BlockEntry]) -
     for at, block in enumerate(blocks):
         text += (b",\n" if at else b"") + msgspec.json.encode(block)
     text += b"\n]}\n"
-    write_atomically(folder / MANIFEST, text)
+    store_at(folder).write(MANIFEST, text)
 
 
 class Results:
-    """The results in a folder: the rows of the blocks that its manifest names. Open one with `open_results`."""
+    """Stored results: the rows of the blocks that its manifest names. Open one with `open_results`."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self.folder = folder
+    def __init__(self, folder: Place, manifest: Manifest) -> None:
+        self._store = store_at(folder)
+        self.folder = self._store.address
+        """Path or address, for messages."""
         self.manifest = manifest
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[Any]:
@@ -316,10 +320,13 @@ class Results:
 
         wanted = None if columns is None else list(columns)
         for block in self.manifest.blocks:
-            path = block_path(self.folder, block.key)
+            name = block_name(block.key)
+            path = self._store.path(name)
             try:
-                _require_regular(path)
-                with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                with (
+                    self._store.open(name) as source,
+                    pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=True) as file,
+                ):
                     table = file.read(columns=wanted)
             except (OSError, pa.ArrowException) as error:
                 raise DataError(
@@ -348,8 +355,8 @@ class Results:
         return pa.concat_tables(tables).unify_dictionaries()
 
 
-def open_results(folder: Path | str) -> Results:
-    """Open a folder that ``andon score --out`` wrote.
+def open_results(folder: Place) -> Results:
+    """Open a folder that ``andon score --out`` wrote, or an address such as ``s3://bucket/results``.
 
     Raises:
         DataError: the folder has no manifest, or one of another schema.
@@ -357,14 +364,14 @@ def open_results(folder: Path | str) -> Results:
     """
     with needs("archive", "reading results"):
         import pyarrow as pa  # noqa: F401 - reported now, not with the first block
-    folder = Path(folder)
-    path = folder / MANIFEST
+    store = store_at(folder)
+    path = store.path(MANIFEST)
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode(store.read(MANIFEST), type=Manifest)
     except FileNotFoundError as error:
-        started = (folder / PLAN).exists()
+        started = store.exists(PLAN)
         raise DataError(
-            f"{folder}: expected {MANIFEST}, which 'andon score --out' writes last, found none. "
+            f"{store.address}: expected {MANIFEST}, which 'andon score --out' writes last, found none. "
             + ("Run the same 'andon score' command again until it ends." if started else "Give the folder of --out.")
         ) from error
     except OSError as error:

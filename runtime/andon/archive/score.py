@@ -18,6 +18,7 @@ from andon.archive.block import Job, Maps, Task, key_of
 from andon.archive.file_system import stored_text
 from andon.archive.judging import Receipt, score_block
 from andon.archive.plan import DEFAULT_BLOCK_ROWS, ArchiveInput, open_input
+from andon.archive.result_store import ResultStore, store_at
 from andon.archive.results import (
     BLOCKS,
     PLAN,
@@ -26,13 +27,12 @@ from andon.archive.results import (
     Identity,
     Manifest,
     MissingBlock,
-    block_path,
+    block_name,
     existing_block,
     identity_in,
     write_manifest,
 )
 from andon.engines.engine import Engine
-from andon.foundation.atomic import write_atomically
 from andon.foundation.errors import ConfigError, DataError
 from andon.foundation.extras import needs
 from andon.foundation.progress import Progress, silent
@@ -142,7 +142,7 @@ def open_archive(
     Args:
         model: the model file.
         address: the input, see `andon.archive.plan`.
-        out: folder of the results.
+        out: folder of the results, or ``s3://bucket/prefix``.
         device: as for `Detector.load`. ``auto`` is the device type of the calibration.
         provider: as for `Detector.load`.
         frame_size: as for `Detector.load`.
@@ -156,10 +156,7 @@ def open_archive(
     """
     with needs("archive", "judging an archive"):
         import pyarrow as pa  # noqa: F401 - reported now, not by each worker
-    if scheme_of(str(out)):
-        raise ConfigError(
-            f"--out: expected a folder on a disk that all workers can write, got {shown_address(str(out))}."
-        )
+    store_at(out)  # refuses an address that cannot be used
     if block_rows < 1:
         raise ConfigError(
             f"block_rows: expected an integer of at least 1, got {block_rows}. Example: --block-rows 2000."
@@ -185,7 +182,7 @@ def open_archive(
         model_sha256=file.file_sha256,
         precision=card.precision,
         device=chosen,
-        out=str(Path(out).resolve()),
+        out=str(out) if scheme_of(str(out)) else str(Path(out).resolve()),
         root=address,
         provider=provider,
         frame_size=frame_size,
@@ -193,18 +190,18 @@ def open_archive(
         maps=maps,
     )
     archive_input = open_input(address, card.input, block_rows=block_rows, stretches=stretches)
-    if archive_input.lists_parquet and Path(job.out).is_relative_to(Path(address).resolve()):
+    if archive_input.would_list(job.out):
         raise ConfigError(
-            f"--out: expected a folder outside of the input, got {out} inside of {address}. The next run would take the results "
-            "for input. Give another folder."
+            f"--out: expected a folder outside of the input, got {shown_address(str(out))} inside of {shown_address(address)}. "
+            "The next run would take the results for input. Give another folder."
         )
     return Archive(job, archive_input)
 
 
 def blocks_done(archive: Archive) -> int:
     """Return the number of blocks of the plan that have a file of results already."""
-    out = Path(archive.job.out)
-    return sum(block_path(out, task.key).exists() for task in archive.tasks())
+    store = store_at(archive.job.out)
+    return sum(store.exists(block_name(task.key)) for task in archive.tasks())
 
 
 def score_archive(
@@ -235,9 +232,8 @@ def score_archive(
         ConfigError: the folder has the results of another plan, or it cannot be written.
     """
     plan = archive.plan()
-    out = Path(archive.job.out)
-    _reserve(out, plan, new_plan=new_plan)
-    ledger = _Ledger(out, plan, progress)
+    _reserve(store_at(archive.job.out), plan, new_plan=new_plan)
+    ledger = _Ledger(archive.job.out, plan, progress)
     todo = ledger.without_results(archive.tasks(), limit_blocks)
     fn = functools.partial(judge, archive.job)
     with closing(engine.map_unordered(fn, todo, cpus=archive.job.threads, gpus=gpus)) as results:  # type: ignore[type-var]
@@ -248,20 +244,20 @@ def score_archive(
     return ledger.close()
 
 
-def _reserve(out: Path, plan: Plan, *, new_plan: bool) -> None:
+def _reserve(store: ResultStore, plan: Plan, *, new_plan: bool) -> None:
     """Write the plan into the folder, or refuse a folder with another plan."""
-    path = out / PLAN
+    path = store.path(PLAN)
     try:
-        before = msgspec.json.decode(path.read_bytes(), type=Plan)
+        before = msgspec.json.decode(store.read(PLAN), type=Plan)
     except FileNotFoundError:
         # the temporary file of a plan that another run writes at this moment, or was killed before it was complete
-        names = [one.name for one in out.iterdir() if one.suffix != ".tmp"] if out.is_dir() else []
+        names = store.names()
         if PLAN in names:
-            _reserve(out, plan, new_plan=new_plan)
+            _reserve(store, plan, new_plan=new_plan)
             return
         if names and not new_plan:
             raise ConfigError(
-                f"--out: expected a new folder or one with results, got {out} with other files. Give another folder."
+                f"--out: expected a new folder or one with results, got {store.address} with other files. Give another folder."
             ) from None
         before = None
     except (OSError, msgspec.MsgspecError, RecursionError) as error:
@@ -272,17 +268,17 @@ def _reserve(out: Path, plan: Plan, *, new_plan: bool) -> None:
         ]
         what = ", ".join(changed) if changed else "files of the input or --block-rows or other options"
         raise ConfigError(
-            f"--out: expected a folder of the same plan, got {out} with another one (different: {what}). Give another folder, "
-            "or --new-plan to replace the results. Blocks that both plans have are not judged again."
+            f"--out: expected a folder of the same plan, got {store.address} with another one (different: {what}). Give another "
+            "folder, or --new-plan to replace the results. Blocks that both plans have are not judged again."
         )
     if before is None or before.digest != plan.digest:
-        write_atomically(path, canonical_json(plan) + b"\n")
+        store.write(PLAN, canonical_json(plan) + b"\n")
 
 
 class _Ledger:
     """The books of one run: which block has results, which failed, and why."""
 
-    def __init__(self, out: Path, plan: Plan, progress: Progress) -> None:
+    def __init__(self, out: str, plan: Plan, progress: Progress) -> None:
         self._out, self._plan, self._progress = out, plan, progress
         # entries are kept packed, because a large archive has 100 000 of them
         self._entries: list[bytes | None] = [None] * plan.blocks
@@ -350,12 +346,11 @@ class _Ledger:
             )
             write_manifest(self._out, head, (_unpacked(entry) for entry in self._entries if entry is not None))
             if outcome.complete:
-                for left in (self._out / BLOCKS).glob(".*.tmp"):
-                    left.unlink(missing_ok=True)
+                store_at(self._out).remove_temporary(BLOCKS)
         return outcome
 
     def _identity(self, key: str) -> Identity:
-        return identity_in(block_path(self._out, key))
+        return identity_in(self._out, key)
 
     def _keep(self, task: Task, entry: BlockEntry) -> None:
         self._entries[task.number] = _packed(entry)

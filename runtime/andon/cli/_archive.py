@@ -24,7 +24,11 @@ def configure_archive(parser: argparse.ArgumentParser) -> None:
     """Add the flags for archives."""
     add = parser.add_argument_group("archives").add_argument
     count = whole(1, 10_000_000)
-    add("--out", metavar="RESULTS", help="judge PATH as an archive and write the results into this folder")
+    add(
+        "--out",
+        metavar="RESULTS",
+        help="judge PATH as an archive and write the results into this folder or s3://bucket/prefix",
+    )
     add(
         "--engine",
         choices=["local", "ray"],
@@ -128,7 +132,7 @@ def _plan_text(plan: "Plan", done: int) -> str:
 
 
 def _outcome_text(outcome: "Outcome", out: str) -> str:
-    from andon.foundation.printable import printable
+    from andon.sources.addresses import shown_address
 
     counts, total = outcome.counts, outcome.plan.blocks
     done = outcome.judged + outcome.before
@@ -136,7 +140,7 @@ def _outcome_text(outcome: "Outcome", out: str) -> str:
         f"{counts.rows} items: {counts.rows - counts.rejects - counts.reviews - counts.invalid} OK, {counts.reviews} REVIEW, "
         f"{counts.rejects} REJECT, {counts.invalid} INVALID"
     )
-    return f"{printable(out)}: {done} of {total} blocks have results ({outcome.judged} judged now)\n{rows}"
+    return f"{shown_address(out)}: {done} of {total} blocks have results ({outcome.judged} judged now)\n{rows}"
 
 
 def _report_problems(outcome: "Outcome") -> None:

@@ -31,7 +31,12 @@ def run_results(args: argparse.Namespace) -> int:
         from andon.evaluation.results.promise_audit import audit_results, tally
 
     good_label = "good" if args.good_label is None else args.good_label
-    counted = tally(results, good_label=good_label, with_history=args.out is not None)
+    counted = tally(
+        results,
+        good_label=good_label,
+        with_history=args.out is not None,
+        separate_repeats=bool(args.separate_repeats),
+    )
     audit = audit_results(
         counted,
         today=datetime.now(UTC).date().isoformat(),
@@ -113,10 +118,11 @@ def _facts(results: "Results", audit: "ResultsAudit") -> dict[str, Any]:
 
     manifest = results.manifest
     facts: dict[str, Any] = {
-        "results": str(results.folder),
+        "results": results.folder,
         "model": msgspec.to_builtins(manifest.identity.model),
         "complete": manifest.complete,
         "rows": audit.rows,
+        "repeated": audit.repeated,
         "labelled": audit.labelled,
         "one_per_lot": audit.one_per_lot,
     }
@@ -158,7 +164,7 @@ def _facts(results: "Results", audit: "ResultsAudit") -> dict[str, Any]:
 def _back_test_facts(test: "BackTest", older: "Results") -> dict[str, Any]:
     import msgspec
 
-    facts = {"old_results": str(older.folder), "old_model": msgspec.to_builtins(older.manifest.identity.model)}
+    facts = {"old_results": older.folder, "old_model": msgspec.to_builtins(older.manifest.identity.model)}
     for name, decisions in (("decisions", test.decisions), ("good", test.good)):
         facts[name] = None
         if decisions is not None:

@@ -24,6 +24,7 @@ import argparse
 from pathlib import Path
 
 from andon.cli._numbers import whole
+from andon.sources.addresses import scheme_of
 
 SUMMARY = "check by counting whether a model keeps its promise"
 _MOST = 10_000_000
@@ -83,6 +84,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "calibration)",
     )
     parser.add_argument(
+        "--separate-repeats",
+        action="store_true",
+        default=None,
+        help="with results: count rows with the same item_id and other values as different items (default: refuse them)",
+    )
+    parser.add_argument(
         "--against",
         metavar="OLD_RESULTS",
         help="with results: compare with the verdicts of an older model about the same items",
@@ -99,12 +106,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare the count with the promise, print one sentence, and return the code of the finding."""
-    if Path(args.file).is_dir():
+    if Path(args.file).is_dir() or scheme_of(args.file):
         from andon.cli._results_audit import run_results
 
         _refuse(args, ("good", "rejected"), "a folder of results, whose rows are counted", "Leave it out")
+        if args.against is not None:
+            _refuse(args, ("separate_repeats",), "--against, which matches rows by item_id", "Leave it out")
         return run_results(args)
-    _refuse(args, ("good_label", "by", "one_per_lot", "against"), "a model file", "Give a folder of results")
+    _refuse(
+        args,
+        ("good_label", "by", "one_per_lot", "separate_repeats", "against"),
+        "a model file",
+        "Give a folder of results",
+    )
     return _run_file(args)
 
 

@@ -8,7 +8,7 @@ example:
 
 columns:
 
-  item_id      Path of the picture within the folder.
+  item_id      Path of the picture within the folder, after the value of --prefix.
   bytes        The picture file, without a change. Empty if it cannot be read; it is then INVALID.
   captured_at  Time of the photo in its EXIF data, or else the time of change of the file.
   line, lot    The values of --line and --lot.
@@ -40,6 +40,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lot", metavar="NAME", help="write this lot into all rows")
     parser.add_argument("--label", metavar="NAME",
                         help="write this label into all rows (default: the folders, if there is a folder good/)")  # fmt: skip
+    parser.add_argument("--prefix", default="", metavar="TEXT",
+                        help="text before each item_id, to keep the names of several folders apart (default: none)")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
 
 
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         line=args.line,
         lot=args.lot,
         label=args.label,
+        prefix=args.prefix,
         progress=ProgressLine(),
     )
     if args.json:

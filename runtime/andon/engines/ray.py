@@ -7,15 +7,15 @@ calls lose a try when it dies. Ray Data is not used, because it costs 84 ms a bl
 
 import logging
 import os
-import shutil
 import socket
-import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from andon.engines.engine import RETRIES, Result, UnfitWorkerError
+from andon.engines.scratch_folder import scratch_folder
 from andon.foundation.errors import ConfigError
 from andon.foundation.extras import needs
 
@@ -24,6 +24,12 @@ R = TypeVar("R")
 
 _STORE_BYTES = 100 << 20
 """Size of Ray's object store if this process starts Ray. Ray's default is 30 % of the memory."""
+_PREFIX = "andon-ray-"
+_PARENT = Path("/tmp") if os.name == "posix" else None  # noqa: S108 - only this user may enter the folder
+"""Place for the folder with the sockets and log files of Ray.
+
+Paths of sockets have at most 107 bytes, so the folder is not in a long ``TMPDIR``. Ray's own default is ``/tmp``, too.
+"""
 _CONNECT_S = 10.0
 """Time to wait for the head of a cluster."""
 
@@ -59,32 +65,27 @@ class RayEngine:
         if ray.is_initialized():
             yield cls(ray, workers or cls._fitting(ray, cpus))
             return
-        scratch = "" if address is not None else _scratch()
-        start = {
-            "address": "local",  # without it, Ray would follow the variable RAY_ADDRESS
-            "include_dashboard": False,
-            "object_store_memory": _STORE_BYTES,
-            "num_cpus": None if workers is None else max(1, round(workers * cpus)),
-            "_temp_dir": scratch,
-        }
-        try:
+        with ExitStack() as stack:
+            start: dict[str, Any] = {"address": address}
+            if address is None:
+                start = {
+                    "address": "local",  # without it, Ray would follow the variable RAY_ADDRESS
+                    "include_dashboard": False,
+                    "object_store_memory": _STORE_BYTES,
+                    "num_cpus": None if workers is None else max(1, round(workers * cpus)),
+                    # Ray opens its folder to all users. Only this user may enter the one around it
+                    "_temp_dir": str(stack.enter_context(scratch_folder(_PREFIX, _PARENT)) / "r"),
+                }
+            stack.callback(ray.shutdown)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # about changes in future versions, which the extra excludes
                 try:
-                    ray.init(
-                        **(start if address is None else {"address": address}),
-                        log_to_driver=False,
-                        logging_level=logging.ERROR,
-                    )
+                    ray.init(**start, log_to_driver=False, logging_level=logging.ERROR)
                 except (ConnectionError, OSError, RuntimeError, ValueError, ImportError) as error:
                     if address is None:
                         raise
                     raise _no_cluster(address, error) from error
             yield cls(ray, workers or cls._fitting(ray, cpus))
-        finally:
-            ray.shutdown()
-            if scratch:
-                shutil.rmtree(scratch, ignore_errors=True)
 
     @staticmethod
     def _fitting(ray: Any, cpus: float) -> int:
@@ -131,15 +132,6 @@ class RayEngine:
         finally:
             for ref in running:
                 ray.cancel(ref, force=True)
-
-
-def _scratch() -> str:
-    """Make a folder for the sockets and log files of Ray, named after this process.
-
-    Paths of sockets have at most 107 bytes, so the folder is not in a long ``TMPDIR``. Ray's own default is ``/tmp``, too.
-    """
-    here = "/tmp" if os.name == "posix" else None  # noqa: S108 - the name is random, and only this user may read it
-    return tempfile.mkdtemp(prefix=f"andon-ray-{os.getpid()}-", dir=here)
 
 
 def _require_server(address: str) -> None:

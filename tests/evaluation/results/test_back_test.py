@@ -127,6 +127,17 @@ def test_folders_without_common_items_are_refused(tmp_path: Path) -> None:
         compared(tmp_path, {"score": [0.0], "item_id": ["a"]}, {"score": [0.0], "item_id": ["b"]})
 
 
-def test_an_item_that_occurs_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"old: expected each item once, got an item_id that occurs twice"):
-        compared(tmp_path, {"score": [0.0], "item_id": ["a"]}, {"score": [0.0, 0.0], "item_id": ["a", "a"]})
+def test_an_item_with_two_different_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"old: expected each item_id once, got 1 of them in rows with different values: 'a'"
+    ):
+        compared(tmp_path, {"score": [0.0], "item_id": ["a"]}, {"score": [0.0, 0.1], "item_id": ["a", "a"]})
+
+
+def test_equal_rows_of_an_item_are_compared_once(tmp_path: Path) -> None:
+    twice = {"score": [0.0, 2.0, 2.0], "item_id": ["a", "b", "b"], "block_rows": 1}
+
+    test = compared(tmp_path, twice, {"score": [0.0, 0.0], "item_id": ["b", "a"]}, rows_at_once=1)
+
+    assert test.decisions == PairedDecisions(both_pass=1, only_new_rejects=1, only_old_rejects=0, both_reject=0)
+    assert (test.only_new, test.only_old) == (0, 0)

@@ -33,6 +33,9 @@ def promise_lines(audit: ResultsAudit, manifest: Manifest) -> list[str]:
     drawn = ", one drawn from each lot" if audit.one_per_lot else ""
     left_out = f"; not counted: {lost} with lost input" if lost else ""
     lines.append(f"counted      {parts} {kind}{drawn}, from {audit.rows} rows{left_out}")
+    if audit.repeated:
+        several = "1 row is" if audit.repeated == 1 else f"{audit.repeated} rows are"
+        lines.append(f"repeated     {several} equal to another row of the same item. Each item is counted once.")
     if not manifest.complete:
         missing = f", {len(manifest.missing)} of them after errors" if manifest.missing else ""
         lines.append(

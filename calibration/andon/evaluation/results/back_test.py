@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from andon.archive.results import Results
 from andon.evaluation.figures.paired_decisions import PairedDecisions
 from andon.evaluation.results.part_counts import Mark, Outcome
+from andon.evaluation.results.repeated_items import find_repeats
 from andon.evaluation.results.result_rows import RowReader
 from andon.foundation.errors import DataError
 
@@ -68,11 +69,13 @@ def back_test(new: Results, old: Results, *, good_label: str = "good", rows_at_o
         rows_at_once: number of rows that are collected before they are matched.
 
     Raises:
-        DataError: a folder is damaged, an item occurs twice, or the folders have no common item that both models judged.
+        DataError: a folder is damaged, rows of one item have different values, or the folders have no common item that both
+            models judged.
     """
-    matcher = _Matcher(new, old, rows_at_once)
+    readers = [RowReader(folder, good_label, repeats=find_repeats(folder)) for folder in (new, old)]
+    matcher = _Matcher(rows_at_once)
     pairs, discordant = _PairCounts(), _DiscordantItems()
-    for table in matcher.tables(_new_rows(RowReader(new, good_label)), _old_rows(RowReader(old, good_label))):
+    for table in matcher.tables(_new_rows(readers[0]), _old_rows(readers[1])):
         pairs.add(table)
         discordant.add(table)
     counts = pairs.counts()
@@ -151,12 +154,11 @@ def _plain(table: Any) -> Any:
 
 
 class _Matcher:
-    """Match rows of two folders by their item."""
+    """Match rows of two folders by their item. Each item occurs once in a folder."""
 
-    def __init__(self, new: Results, old: Results, rows_at_once: int) -> None:
+    def __init__(self, rows_at_once: int) -> None:
         self.left = (0, 0)
         """Rows of the new and of the old folder without a partner, after the last table."""
-        self._folders = (new.folder, old.folder)
         self._rows_at_once = rows_at_once
 
     def tables(self, new: Iterator[Any], old: Iterator[Any]) -> Iterator[Any]:
@@ -190,12 +192,6 @@ class _Matcher:
         # one number for each item, the same on both sides
         codes = items.combine_chunks().dictionary_encode().indices.to_numpy()
         sides = codes[: len(new)], codes[len(new) :]
-        for folder, side in zip(self._folders, sides, strict=True):
-            if len(side) and np.bincount(side).max() > 1:
-                raise DataError(
-                    f"{folder}: expected each item once, got an item_id that occurs twice. Give each item of the input its own "
-                    "name and score them again."
-                )
         place: NDArray[np.int64] = np.full(int(codes.max(initial=-1)) + 1, -1, np.int64)
         place[sides[1]] = np.arange(len(old))
         partner = place[sides[0]]

@@ -7,7 +7,6 @@ bounds the share of false rejects from above, if the model rejects defective par
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Literal
 
 from msgspec import Struct
@@ -17,6 +16,7 @@ from andon.calibration.audit import Looks, bounds_of
 from andon.calibration.many_groups import GroupAudit, GroupCount, audit_groups
 from andon.calibration.promise import check_fraction
 from andon.evaluation.results.part_counts import Cells, Count, Group, Mark, Names, PartCounts, count_by
+from andon.evaluation.results.repeated_items import SEPARABLE, find_repeats
 from andon.evaluation.results.result_rows import RowReader
 from andon.evaluation.results.score_history import ScoreHistory
 from andon.foundation.errors import ConfigError, DataError
@@ -32,11 +32,13 @@ _log = logging.getLogger(__name__)
 
 
 class Tally(Struct, frozen=True, kw_only=True):
-    """Result of one pass over the rows."""
+    """Counts of the rows of a folder."""
 
     folder: str
     promise: Promise | None
     rows: int
+    repeated: int
+    """Rows that were left out, because they are equal to another row of the same item."""
     undated: int
     """Rows without a time."""
     marks: frozenset[Mark]
@@ -72,6 +74,8 @@ class ResultsAudit(Struct, frozen=True, kw_only=True):
     """Audit of a results folder."""
 
     rows: int
+    repeated: int
+    """Rows that were left out, because they are equal to another row of the same item."""
     labelled: bool
     one_per_lot: bool
     total: GroupAudit | None
@@ -84,18 +88,23 @@ class ResultsAudit(Struct, frozen=True, kw_only=True):
     """Rejects by line, day or lot. Empty with labels."""
 
 
-def tally(results: Results, *, good_label: str = "good", with_history: bool = False) -> Tally:
-    """Count the rows of a folder in one pass.
+def tally(
+    results: Results, *, good_label: str = "good", with_history: bool = False, separate_repeats: bool = False
+) -> Tally:
+    """Count the rows of a folder. Equal rows of one item count once.
 
     Args:
         results: the folder.
         good_label: label of the parts that a person has confirmed as good.
         with_history: also collect the scores by day.
+        separate_repeats: count rows with the same `item_id` and other values as different items.
 
     Raises:
-        DataError: a block is damaged, rows come from another model, no part has the label, or there are no rows.
+        DataError: a block is damaged, rows come from another model, no part has the label, there are no rows, or rows of one
+            item have different values.
     """
-    reader, counts = RowReader(results, good_label), PartCounts()
+    repeats = find_repeats(results, separate=separate_repeats, remedy=SEPARABLE)
+    reader, counts = RowReader(results, good_label, repeats=repeats), PartCounts()
     history = ScoreHistory() if with_history else None
     for rows in reader.batches():
         counts.add(rows.arrays)
@@ -106,9 +115,10 @@ def tally(results: Results, *, good_label: str = "good", with_history: bool = Fa
         raise DataError(f"{results.folder}: expected at least one row, got none. Score the items again.")
     _warn_about_spellings(reader.labels, good_label, results.folder)
     return Tally(
-        folder=str(results.folder),
+        folder=results.folder,
         promise=results.manifest.identity.promise,
         rows=reader.rows,
+        repeated=repeats.total,
         undated=reader.undated,
         marks=reader.mark(),
         labelled=bool(reader.labels),
@@ -174,6 +184,7 @@ def audit_results(
 
         return ResultsAudit(
             rows=counted.rows,
+            repeated=counted.repeated,
             labelled=False,
             one_per_lot=draw,
             total=None,
@@ -188,6 +199,7 @@ def audit_results(
 
     return ResultsAudit(
         rows=counted.rows,
+        repeated=counted.repeated,
         labelled=True,
         one_per_lot=draw,
         total=audited(totals)[0],
@@ -197,7 +209,7 @@ def audit_results(
     )
 
 
-def _warn_about_spellings(labels: Mapping[str, int], good_label: str, folder: Path) -> None:
+def _warn_about_spellings(labels: Mapping[str, int], good_label: str, folder: str) -> None:
     wanted = good_label.strip().casefold()
     other = {
         label: count for label, count in labels.items() if label != good_label and label.strip().casefold() == wanted

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from andon.archive.results import Results
 from andon.evaluation.results.part_counts import NO_DAY, Mark, Names, Outcome, RowArrays
+from andon.evaluation.results.repeated_items import NO_REPEATS, Repeats
 from andon.foundation.errors import DataError
 from andon.runtime.schema import Reason, Status
 
@@ -37,10 +38,17 @@ class RowReader:
         good_label: label of the parts that a person has confirmed as good.
         lines: names of lines, to share the numbers with another folder.
         lots: names of lots.
+        repeats: rows to leave out, because they repeat an item. See `andon.evaluation.results.repeated_items`.
     """
 
     def __init__(
-        self, results: Results, good_label: str, *, lines: Names | None = None, lots: Names | None = None
+        self,
+        results: Results,
+        good_label: str,
+        *,
+        lines: Names | None = None,
+        lots: Names | None = None,
+        repeats: Repeats = NO_REPEATS,
     ) -> None:
         self.lines = Names() if lines is None else lines
         self.lots = Names() if lots is None else lots
@@ -50,6 +58,7 @@ class RowReader:
         """Rows without a time."""
         self._results = results
         self._good_label = good_label
+        self._repeats = repeats
 
     def batches(self, *further: str) -> Iterator[ResultRows]:
         """Yield the rows of each block.
@@ -61,15 +70,17 @@ class RowReader:
             DataError: a block is missing or damaged, has other columns, or was judged by another model file.
         """
         wanted = (*_COLUMNS, *further)
-        for table in self._results.tables(wanted):
+        for place, table in enumerate(self._results.tables(wanted)):
             missing = [name for name in wanted if name not in table.column_names]
             if missing:
                 raise DataError(
                     f"{self._results.folder}: expected blocks with the column {missing[0]}, got one without it. Give a folder "
                     "that 'andon score --out' wrote."
                 )
-            if len(table):
-                yield self._rows(table.combine_chunks())
+            left_out = self._repeats.rows.get(place)
+            rows = table if left_out is None else table.filter(~left_out)
+            if len(rows):
+                yield self._rows(rows.combine_chunks())
 
     def mark(self) -> frozenset[Mark]:
         """Return the marks of the parts that count: the good ones, or all parts if no row has a label.
