@@ -186,7 +186,7 @@ def test_masked_tiles_are_not_in_the_graph_and_tiles_without_masked_pixels_are_n
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10_000), others=st.integers(0, 2))
-def test_pixels_under_the_mask_and_other_frames_never_change_what_the_graph_computes(
+def test_pixels_under_the_mask_never_change_what_the_graph_computes_and_other_frames_at_most_its_last_bits(
     masked_session: Any, seed: int, others: int
 ) -> None:
     generator = np.random.default_rng(seed)
@@ -195,15 +195,20 @@ def test_pixels_under_the_mask_and_other_frames_never_change_what_the_graph_comp
     changed[:, MARKED] = generator.integers(0, 256, (3, int(MARKED.sum()), 3), np.uint8)
 
     alone = masked_session.run(None, {"frame": raw[:1]})
-    together = masked_session.run(None, {"frame": changed[: 1 + others]})
+    together = masked_session.run(None, {"frame": raw[: 1 + others]})
+    masked = masked_session.run(None, {"frame": changed[: 1 + others]})
 
-    for expected, computed in zip(alone, together, strict=True):
-        np.testing.assert_array_equal(computed[0], expected[0])
+    for expected, computed, one in zip(together, masked, alone, strict=True):
+        np.testing.assert_array_equal(computed, expected)
+        # ONNX Runtime may sum in another order in a larger batch
+        np.testing.assert_allclose(computed[0], one[0], rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
 def masked_session(masked_graph: onnx.ModelProto) -> Any:
-    return onnxruntime().InferenceSession(masked_graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    options = onnxruntime().SessionOptions()
+    options.intra_op_num_threads = 1  # as a loaded file by default: the order of sums depends on the number of threads
+    return onnxruntime().InferenceSession(masked_graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 @pytest.mark.slow
