@@ -126,8 +126,10 @@ class ModbusServer:
         return float(self._ask("cpu"))
 
     def pause(self) -> None:
+        from tests.stopped_process import stop
+
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        stop(self._process.pid)
 
     def go_on(self) -> None:
         assert self._process is not None

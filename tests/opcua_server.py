@@ -81,8 +81,10 @@ class OpcUaServer:
         return json.loads(line)
 
     def pause(self) -> None:
+        from tests.stopped_process import stop
+
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        stop(self._process.pid)
 
     def go_on(self) -> None:
         if self._process is not None:

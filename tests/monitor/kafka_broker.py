@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from tests.monitor.receivers import free_port, until
+from tests.stopped_process import stop
 
 confluent_kafka: Any = pytest.importorskip("confluent_kafka", reason="confluent-kafka is not installed (extra [kafka])")
 
@@ -100,7 +101,7 @@ class KafkaBroker:
 
     def pause(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        stop(self._process.pid)
 
     def go_on(self) -> None:
         assert self._process is not None

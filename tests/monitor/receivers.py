@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
+from tests.stopped_process import stop
 
 from andon.monitor.event import Event, Rejected, Stopped, encode
 from andon.monitor.memory_outbox import MemoryOutbox
@@ -245,7 +246,7 @@ class Broker:
 
     def pause(self) -> None:
         assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        stop(self._process.pid)
 
     def go_on(self) -> None:
         assert self._process is not None
