@@ -77,7 +77,8 @@ def test_a_masked_and_an_unmasked_set_are_compared_and_the_table_names_the_masks
     assert found["masked"] < 1.0  # the stain is ignored
     (masks,) = compared.table.masks
     share = 1 - (12 * 20 + 20 * 24) / (40 * 56)
-    assert (masks.set, masks.region, masks.judged_share) == ("masked", None, pytest.approx(share))
+    assert (masks.set, masks.region) == ("masked", None)
+    assert masks.judged_share == pytest.approx(share)
     of_run = ignored(tmp_path / f"out/masked/{DETECTOR.replace(' --', '--').replace(' ', '-')}/seed-0")
     assert of_run is not None
     assert of_run.sha256 == masks.ignore
