@@ -28,7 +28,7 @@ Write a data set as a path or name. To add flags, put the path and its flags in 
 
 plan.toml:
   detectors = ["patchcore", { name = "small", detector = "unet_autoencoder", settings = { narrow = 8, epochs = 20 } }]
-  data = ["sets/bottle", { name = "pump", train = "good.csv", test = "labelled" }, { train = "parts", ignore = ["date.png"] }]
+  data = ["sets/bottle", { name = "pump", train = "good.csv", test = "labelled" }]
   seeds = [0, 1, 2]
   promise = { false_reject = 0.05 }
 

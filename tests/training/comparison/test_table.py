@@ -164,6 +164,20 @@ def test_sets_with_masks_are_named_with_the_share_that_counts() -> None:
     assert "masks" not in markdown(table_of(cells[2:]))
 
 
+def test_defects_that_lie_only_in_ignored_pixels_are_counted_for_each_set() -> None:
+    masked = [key(name, data={"train": "sets/bottle", "ignore": "a" * 64}) for name in ("patchcore", FAST)]
+    cells = [
+        standing(of, result(of, frames(0.9, ignored_defects=float(count), unmasked=0.0, frames=0.0)))
+        for of, count in zip(masked, (3, 2), strict=True)
+    ]
+    text = markdown(table_of(cells))
+
+    assert "Defective parts whose defects lie only in ignored pixels: bottle 3." in text
+    assert "unmasked" not in text  # these counts have no column
+    assert "ignored defects" not in text
+    assert "lie only in ignored" not in markdown(table_of([standing(masked[0], result(masked[0], frames(0.9)))]))
+
+
 def test_of_a_log_the_share_of_defects_is_that_of_its_windows() -> None:
     figures = {"aupr": 0.8, "good_windows": 60.0, "defective_windows": 20.0}
 

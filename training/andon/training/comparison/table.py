@@ -127,6 +127,7 @@ NOT_SHOWN = frozenset(
     | {"good_windows", "defective_windows", "faults", "files", "event_recall", "false_events", "good_s", "vus_buffer"}
     | {"refractory_s", "f1", "f1_always", "false_alarm_rate", "missed_alarm_rate"}
     | {"window_mean_auroc", "window_mean_vus_pr"}
+    | {"unmasked", "ignored_defects", "frames"}
 )
 """Results that are only in ``table.json``, as are names that end in _low or _high.
 
@@ -184,7 +185,7 @@ def markdown(table: Table) -> str:
             of = len({row.set for row in rows})
             blocks.append("Means over sets, each with equal weight. Compare only means over all sets.")
             blocks.append(_lines(means, kind, "sets", [f"{row.sets} of {of}" for row in means]))
-    blocks += _masked(table.masks)
+    blocks += _masked(table.masks, table.rows)
     blocks += _prevalences(table.rows)
     blocks += _against_baseline(table.rows)
     if any(row.n > 1 for row in table.rows):
@@ -301,8 +302,8 @@ def _masks(cells: Sequence[CellStatus]) -> tuple[SetMasks, ...]:
     )
 
 
-def _masked(masks: Sequence[SetMasks]) -> list[str]:
-    """Return a note that names the sets with masks, and the share of the pixels that count."""
+def _masked(masks: Sequence[SetMasks], rows: Sequence[Row]) -> list[str]:
+    """Return a note that names the sets with masks, the share of the pixels that count, and defects that are ignored."""
     notes = []
     for one in masks:
         digests = [
@@ -312,7 +313,24 @@ def _masked(masks: Sequence[SetMasks]) -> list[str]:
         ]
         share = "" if one.judged_share is None else f" {100 * one.judged_share:.1f} % of the pixels count"
         notes.append(f"{_escaped(one.set)}{share} ({', '.join(digests)})")
-    return [f"Sets with masks: {', '.join(notes)}."] if notes else []
+    if not notes:
+        return []
+    lost = _ignored_defects(masks, rows)
+    said = f" Defective parts whose defects lie only in ignored pixels: {', '.join(lost)}." if lost else ""
+    return [f"Sets with masks: {', '.join(notes)}.{said}"]
+
+
+def _ignored_defects(masks: Sequence[SetMasks], rows: Sequence[Row]) -> list[str]:
+    """Return the number of such defects for each set that has some. Detectors differ in it only by INVALID parts."""
+    notes = []
+    for name in dict.fromkeys(one.set for one in masks):
+        counts = [
+            row.figures["ignored_defects"].high for row in rows if row.set == name and "ignored_defects" in row.figures
+        ]
+        most = max(counts, default=0.0)
+        if most:
+            notes.append(f"{_escaped(name)} {most:.0f}")
+    return notes
 
 
 def _prevalences(rows: Sequence[Row]) -> list[str]:
