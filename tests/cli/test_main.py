@@ -111,7 +111,11 @@ MISTAKES = [
     ),
     (
         ["compare", "--detectors", "patchcore", "--data", "parts/", "--ignore", "0,0,9,9", "--out", "b"],
-        "Masks belong to frames of one data set: andon train and andon recommend have them, andon compare does not.",
+        'Put settings of a set into its quotes: --data "parts/ --ignore 0,0,9,9".',
+    ),
+    (
+        ["compare", "--data", "parts/", "--detectors", "patchcore", "--region=0,0,9,9", "--out", "b"],
+        'Masks belong to a data set. Put them into its quotes: --data "parts/ --ignore 100,200,900,700".',
     ),
     (["compare", "--detectors", "pca", "--seed", "3"], "unknown argument '--seed' (did you mean '--seeds'?)"),
     (["compare", "--out", "b", "--preset", "fast"], ". See 'andon compare --help'.\n"),

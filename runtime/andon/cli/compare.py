@@ -10,6 +10,7 @@ the first training. After each cell the command updates OUT/table.md, table.json
 example:
   andon compare --detectors patchcore "patchcore --preset fast" --data sets/bottle sets/pill --seeds 0 1 2 --out cmp/
   andon compare --detectors whitening pca --data "good.csv --test labelled/ --name pump" --out cmp/ --no-promise
+  andon compare --detectors patchcore --data "parts/ --ignore 110,110,210,210" --out cmp/
   andon compare --plan plan.toml --out cmp/                  # the lists from a file, see below
   andon compare --plan plan.toml --out cmp/ --cell 3/8       # the third of eight shares, for array jobs
   andon compare --plan plan.toml --out cmp/ --engine local   # several cells at the same time
@@ -22,6 +23,7 @@ Write a data set as a path or name. To add flags, put the path and its flags in 
   * --truth CSV: labels, as for 'andon evaluate'
   * --group REGEX|CSV: files that belong to one part, as for 'andon train'
   * --calibration-share X: share of the good parts for calibration, as for 'andon train'
+  * --ignore MASK, --region MASK: pixels that do not count, and the only pixels that count, as for 'andon train'; may be repeated
   * --name NAME: name in the table
 
 plan.toml:
@@ -155,18 +157,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def quotes_hint(before: Sequence[str], unknown: Sequence[str]) -> str:
     """Return a hint to quote a detector or set together with its settings. Return an empty text in other cases.
 
-    Masks have no place in a comparison, so their hint names the commands that have them.
+    A mask belongs to a data set, so its hint names the quotes of the set.
 
     >>> quotes_hint(["--detectors", "patchcore"], ["--preset", "fast"])
     ' Put settings of a detector into its quotes: --detectors "patchcore --preset fast".'
     """
-    if unknown[0].partition("=")[0] in ("--ignore", "--region"):
-        return " Masks belong to frames of one data set: andon train and andon recommend have them, andon compare does not."
     last = next((at for at in reversed(range(len(before))) if before[at].startswith("--")), None)
+    masks = unknown[0].partition("=")[0] in ("--ignore", "--region")
+    of_set = ' Masks belong to a data set. Put them into its quotes: --data "parts/ --ignore 100,200,900,700".'
     if last is None:
-        return ""
+        return of_set if masks else ""
     flag, _, joined = before[last].partition("=")
     listed = [*([joined] if joined else []), *before[last + 1 :]]
+    if masks and (flag != "--data" or not listed):
+        return of_set
     if flag not in ("--detectors", "--data") or not listed:
         return ""
     value = [word for word in unknown[1:2] if not word.startswith("-") and "=" not in unknown[0]]

@@ -348,6 +348,15 @@ REFUSALS = [
     (SMALL, "power_converter --test power_converter:seed=3,runs=5,rows=16", NO_PROMISE, "labelled as faulty"),
     (SMALL, f"{CONVERTER} --calibration-share 0.9", NO_PROMISE, "set converter: --calibration-share: expected a share"),
     (SMALL, "power_converter --test TREE", NO_PROMISE, "expected a log, got frames .* labelled logs are needed"),
+    (SMALL, f"{CONVERTER} --ignore 0,0,9,9", NO_PROMISE, "set converter: --ignore: expected frames, got sensor logs"),
+    (
+        "patchcore",
+        "TREE --ignore date.png",
+        NO_PROMISE,
+        "set rings: --ignore date.png: expected a black and white picture",
+    ),
+    ("patchcore", "TREE --region 0,0,57,9", NO_PROMISE, "set rings: --region 0,0,57,9: expected x from 0 to 56"),
+    ("patchcore", "TREE --region 0,0,1,1", NO_PROMISE, "set rings: masks: expected a region of at least one cell"),
     (SMALL, f"{CONVERTER} --truth a.csv", NO_PROMISE, "a.csv: expected a table of intervals for logs"),
 ]
 

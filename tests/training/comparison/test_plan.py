@@ -149,7 +149,10 @@ def test_a_name_says_what_differs_from_the_defaults(text: str, name: str | None,
         ),
         ("patchcore --preset fst", "--preset: expected one of fast, fine, standard, got 'fst'"),
         ("patchcore fast", "unknown argument 'fast'"),
-        ("patchcore --ignore 0,0,9,9", "unknown argument '--ignore', because andon compare has no masks"),
+        (
+            "patchcore --ignore 0,0,9,9",
+            "unknown argument '--ignore', because masks belong to a data set: 'PATH --ignore MASK'",
+        ),
         ("unet_autoencoder --epochs", "argument --epochs: expected one argument"),
         ("unet_autoencoder --epochs 0", "--epochs: expected an integer >= 1, got '0'"),
         ("patchcore '", "No closing quotation"),
@@ -180,6 +183,28 @@ def test_a_set_says_how_many_parts_calibration_keeps_back(text: str) -> None:
     assert usual.data == {"train": "bottle"}  # the same as before this option existed
 
 
+def test_a_set_has_its_own_masks_and_their_flags_may_be_repeated(tmp_path: Path) -> None:
+    path = tmp_path / "plan.toml"
+    path.write_text(
+        'detectors = ["patchcore"]\n'
+        'data = [{ train = "a", ignore = ["0,0,9,9", "my date.png"], region = "region.png" }, "b --ignore 1,1,2,2", "c"]\n',
+        encoding="utf-8",
+    )
+
+    of_flags = parse_data("a --ignore 0,0,9,9 --region=region.png --ignore my date.png")
+
+    assert (of_flags.ignore, of_flags.region) == (("0,0,9,9", "my date.png"), ("region.png",))
+    assert read_plan(path).sets == (of_flags, parse_data("b --ignore 1,1,2,2"), parse_data("c"))
+    assert (parse_data("c").ignore, parse_data("c").region) == ((), ())
+
+
+def test_a_cell_has_no_key_before_the_pixels_of_its_masks_are_read() -> None:
+    (cell,) = cells(_plan("a --ignore 0,0,9,9"))
+
+    with pytest.raises(TypeError, match="expected the pixels of ignore to be read"):
+        _ = cell.key
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -187,6 +212,8 @@ def test_a_set_says_how_many_parts_calibration_keeps_back(text: str) -> None:
         ("bottle --test", "expected a text for 'test'"),
         ("--test x", "expected a text for 'train'"),
         ("bottle --calibration-share much", "expected a number for 'calibration_share', got 'much'"),
+        ("bottle --ignore", "expected a text or a list of texts for 'ignore', got ['']"),
+        ("bottle --region=0,0,9,9 --region", "expected a text or a list of texts for 'region', got ['0,0,9,9', '']"),
         ("bottle --calibration-share=", "expected a number for 'calibration_share', got ''"),
     ],
 )
@@ -275,6 +302,10 @@ def test_a_plan_says_what_flags_say(tmp_path: Path) -> None:
         ('detectors = [{ settings = {} }]\ndata = ["a"]', 'expected detector = "NAME"'),
         ('detectors = ["patchcore"]\ndata = [{ path = "a" }]', "data[0]: unknown key 'path'"),
         ('detectors = ["patchcore"]\ndata = [{ train = 3 }]', "data[0]: expected a text for 'train', got 3"),
+        (
+            'detectors = ["patchcore"]\ndata = [{ train = "a", region = { sha256 = "0" } }]',
+            "data[0]: expected a text or a list of texts for 'region', got {'sha256': '0'}",
+        ),
         ('detectors = ["patchcore"]\ndata = ["a"]\nseeds = [-1]', "seeds"),
         ('detectors = ["patchcore"]\ndata = ["a"]\npromise = { rate = 1 }', "promise: unknown setting 'rate'"),
     ],

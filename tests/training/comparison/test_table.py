@@ -143,6 +143,41 @@ def test_aupr_is_told_with_the_share_of_defects_of_each_set() -> None:
     )
 
 
+def test_sets_with_masks_are_named_with_the_share_that_counts() -> None:
+    masks = {"ignore": "a" * 64, "region": "b" * 64}
+    masked = key(data={"train": "sets/bottle", **masks})
+    waiting = key(of_set="pill", data={"train": "sets/pill", "region": "c" * 64})
+    plain = key(of_set="valve")
+    done = msgspec.structs.replace(result(masked, frames(0.9)), judged_share=0.875)
+    cells = [standing(masked, done), standing(waiting), standing(plain, result(plain, frames(0.9)))]
+
+    table = table_of(cells)
+
+    assert [(one.set, one.ignore, one.region, one.judged_share) for one in table.masks] == [
+        ("bottle", "a" * 64, "b" * 64, 0.875),
+        ("pill", None, "c" * 64, None),
+    ]
+    assert (
+        f"Sets with masks: bottle 87.5 % of the pixels count (ignore sha256 {'a' * 12}, region sha256 {'b' * 12}), "
+        f"pill (region sha256 {'c' * 12})." in markdown(table)
+    )
+    assert "masks" not in markdown(table_of(cells[2:]))
+
+
+def test_defects_that_lie_only_in_ignored_pixels_are_counted_for_each_set() -> None:
+    masked = [key(name, data={"train": "sets/bottle", "ignore": "a" * 64}) for name in ("patchcore", FAST)]
+    cells = [
+        standing(of, result(of, frames(0.9, ignored_defects=float(count), unmasked=0.0, frames=0.0)))
+        for of, count in zip(masked, (3, 2), strict=True)
+    ]
+    text = markdown(table_of(cells))
+
+    assert "Defective parts whose defects lie only in ignored pixels: bottle 3." in text
+    assert "unmasked" not in text  # these counts have no column
+    assert "ignored defects" not in text
+    assert "lie only in ignored" not in markdown(table_of([standing(masked[0], result(masked[0], frames(0.9)))]))
+
+
 def test_of_a_log_the_share_of_defects_is_that_of_its_windows() -> None:
     figures = {"aupr": 0.8, "good_windows": 60.0, "defective_windows": 20.0}
 

@@ -16,7 +16,8 @@ from andon.foundation.errors import DataError
 from andon.foundation.progress import Progress, silent
 from andon.runtime.bench import bench
 from andon.runtime.detector import Detector
-from andon.runtime.schema import WindowSpec
+from andon.runtime.mask_pixels import judged_pixels
+from andon.runtime.schema import FrameSpec, WindowSpec
 from andon.sources.collection import Collection
 from andon.sources.opening import open_log
 from andon.training.comparison.check import labelled
@@ -114,6 +115,7 @@ def run_cell(cell: Cell, folder: Path, where: Surroundings, lock: FolderLock, *,
             figures[name] = value
     timed = bench(folder / MODEL, seconds=where.bench_s, progress=progress) if where.bench_s else None
     record, card = run.record, exported.model.card
+    judged = judged_pixels(record.input) if isinstance(record.input, FrameSpec) else None
     result = Result(
         cell=cell.key,
         kind="window" if isinstance(card.input, WindowSpec) else "frame",
@@ -136,6 +138,7 @@ def run_cell(cell: Cell, folder: Path, where: Surroundings, lock: FolderLock, *,
         andon=record.andon,
         versions=card.versions | record.versions,
         date=where.date,
+        judged_share=None if judged is None else float(judged.mean()),
     )
     lock.check()
     write(folder / RESULT, result)
@@ -157,6 +160,8 @@ def _train(cell: Cell, folder: Path, where: Surroundings, progress: Progress) ->
             seed=cell.seed,
             group=cell.data.group,
             calibration_share=cell.data.calibration_share,
+            ignore=cell.data.ignore,
+            region=cell.data.region,
             window=cell.choice.window,
             device=where.device,
             threads=where.threads,

@@ -13,13 +13,15 @@ from andon.calibration.split import require_share, split
 from andon.foundation.errors import AndonError, ConfigError, DataError
 from andon.foundation.progress import Progress, silent, track
 from andon.runtime.items import Ref
+from andon.runtime.mask_pixels import mask_size
 from andon.runtime.schema import FrameSpec, InputSpec, WindowSpec
-from andon.sources.collection import Collection
+from andon.sources.collection import Collection, FoundFrames
 from andon.sources.opening import labelled_for, open_log
 from andon.sources.series.log import Log
 from andon.sources.series.windows import columns
 from andon.sources.truth import Truth
 from andon.training.comparison.plan import Cell, DataSet
+from andon.training.fitting.frame_masks import Masks, with_masks
 from andon.training.fitting.prepared_data import items_of
 from andon.training.runs.run_data import open_data
 from andon.training.runs.window_settings import chosen_settings
@@ -73,12 +75,14 @@ def _check_set(data: DataSet, cells: Sequence[Cell]) -> None:
 
 
 def _input_of(cell: Cell, opened: Collection | Log) -> InputSpec:
-    """Return the input of the detector for these data, with the windows that its training will choose."""
+    """Return the input of the detector, with the masks of the set, and the windows that its training will choose."""
     choice = cell.choice
     settings, log, _ = chosen_settings(
         choice.recipe, choice.settings, choice.window, opened, share=cell.data.calibration_share
     )
-    return choice.recipe.wanted_input(settings, log.found)
+    masks = Masks(ignore=cell.data.ignore, region=cell.data.region)
+    wanted = choice.recipe.wanted_input(settings, log.found)
+    return with_masks(wanted, masks, log.found, cell=choice.recipe.cell(settings)) if any(masks) else wanted
 
 
 def _check_parts(cell: Cell, good: Collection) -> None:
@@ -103,6 +107,7 @@ def _check_parts(cell: Cell, good: Collection) -> None:
 
 def _check_frames(data: DataSet, spec: FrameSpec, good: Collection) -> None:
     collection, truth = labelled(data, spec)
+    _check_size(data, spec, collection)
     known = [ref for ref in collection.refs if ref.key in truth.defective]
     kinds = {truth.defective[ref.key] for ref in known}
     if kinds != {True, False}:
@@ -114,6 +119,20 @@ def _check_frames(data: DataSet, spec: FrameSpec, good: Collection) -> None:
         raise DataError(
             f"{data.tested}: expected test parts that are not trained on, got training parts, such as {both}. Use folders "
             f"train/good and test/TYPE, or give other labelled parts: '{data.train} --test OTHER'."
+        )
+
+
+def _check_size(data: DataSet, spec: FrameSpec, tested: Collection) -> None:
+    """Check that some of the labelled frames have the size of the masks. The model file refuses other sizes."""
+    size, found = mask_size(spec), tested.found
+    if size is None or not isinstance(found, FoundFrames):
+        return
+    sizes = [one for one, _ in found.sizes] or [found.frame_size or found.largest]
+    if size not in sizes:
+        got = ", ".join(f"{height} x {width}" for height, width in sizes[:4])
+        raise DataError(
+            f"{data.tested}: expected labelled frames of the size of the masks, {size[0]} x {size[1]} (height x width), got {got}"
+            ". Give labelled frames of the same camera, or leave out the masks."
         )
 
 

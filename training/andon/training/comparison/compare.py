@@ -36,6 +36,7 @@ from andon.training.comparison.results import (
     read,
     reserve_folder,
 )
+from andon.training.comparison.set_masks import refuse_other_masks, with_pixels_read
 from andon.training.comparison.table import Table, as_json, markdown, table_of
 from andon.training.runs.folder_lock import lock_folder
 
@@ -109,7 +110,8 @@ def compare(
         AndonError: a cell that is not done yet has an error in its plan or data. Raised before any cell starts.
     """
     folder, events = Path(out), events or Events()
-    listed = cells(plan, more=tuple(where.more))
+    listed = cells(with_pixels_read(plan), more=tuple(where.more))
+    refuse_other_masks(listed, folder)
     left = [cell for cell in listed if not is_done(cell, folder)]
     check(left, progress=events.progress)
     for cell in listed:

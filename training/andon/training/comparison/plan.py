@@ -21,6 +21,7 @@ from andon.calibration.split import CALIBRATION_SHARE
 from andon.foundation.errors import ConfigError
 from andon.foundation.flag_parser import FlagParser
 from andon.foundation.settings import add_flags, fields, from_flags, from_mapping, nearest
+from andon.runtime.schema import Mask
 from andon.sources.addresses import redact, shown_address
 from andon.sources.source import named
 from andon.training.recipe.recipe import Recipe, recipe
@@ -31,6 +32,8 @@ LONGEST_NAME = 80
 """Largest number of characters in a folder name. Longer names are cut, and a digest keeps them distinct."""
 MAX_SEED = 2**31 - 1
 """Largest seed, the same as on the command line."""
+MASKS = ("ignore", "region")
+"""Fields of `DataSet` for masks. Their flags have the same names."""
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -60,6 +63,10 @@ class DataSet(Struct, frozen=True, kw_only=True):
     """Rule that defines which items belong to one part or lot, as in `TrainOptions`."""
     calibration_share: float = CALIBRATION_SHARE
     """Share of the good parts to hold back for calibration, as in `TrainOptions`."""
+    ignore: tuple[str, ...] | Mask = ()
+    """Pixels that do not count, as in `TrainOptions`. `set_masks.with_pixels_read` replaces texts by the mask with its pixels."""
+    region: tuple[str, ...] | Mask = ()
+    """The only pixels that count, as `ignore`."""
     name: str
     """Name in the table: the last piece of the path of `test`, or of `train` if `test` is not given."""
 
@@ -87,7 +94,7 @@ class Key(Struct, frozen=True, kw_only=True):
     """Fields of `DataSet`.
 
     Paths keep only their last two pieces, so that data may move to another machine. The calibration share is present only if it
-    differs from the default.
+    differs from the default. Masks are their digests, and are present only if the set has them.
     """
     seed: int
     wish: PromiseRequest
@@ -96,6 +103,11 @@ class Key(Struct, frozen=True, kw_only=True):
     """Names of additional results that were requested."""
     window: dict[str, str] = {}
     """Length, hop and period of windows that are not in the settings, as text; empty if all are."""
+
+    @property
+    def masks(self) -> dict[str, str]:
+        """Digests of the masks of the set, by the name of the flag."""
+        return {name: self.data[name] for name in MASKS if name in self.data}
 
 
 class Cell(Struct, frozen=True, kw_only=True):
@@ -121,7 +133,8 @@ class Cell(Struct, frozen=True, kw_only=True):
                 for field in ("train", "test", "truth", "group")
                 if (value := getattr(self.data, field)) is not None
             }
-            | _unusual_share(self.data),
+            | _unusual_share(self.data)
+            | mask_digests(self.data),
             seed=self.seed,
             wish=self.promise,
             more=self.more,
@@ -225,17 +238,22 @@ def parse_detector(text: str) -> Choice:
 def parse_data(text: str) -> DataSet:
     """Read a data set from text.
 
-    The form is ``PATH [--test PATH] [--truth CSV] [--group REGEX|CSV] [--calibration-share X] [--name NAME]``. Paths may
-    contain spaces.
+    The form is ``PATH [--test PATH] [--truth CSV] [--group REGEX|CSV] [--calibration-share X] [--ignore MASK] [--region MASK]
+    [--name NAME]``. Paths may contain spaces. The flags of masks may be repeated.
 
     Raises:
         ConfigError: a flag is unknown or empty, or the path is missing.
     """
     train, *rest = re.split(r"(?:^|\s+)--(?=[a-z][a-z-]*(?:[\s=]|$))", text.strip())
     given: dict[str, object] = {"train": train.strip()}
+    masks: dict[str, list[str]] = {}
     for piece in rest:
         name, _, value = piece.partition("=") if re.match(r"[a-z-]+=", piece) else piece.partition(" ")
-        given[name.replace("-", "_")] = _number(value) if name == "calibration-share" else value.strip()
+        if name in MASKS:
+            masks.setdefault(name, []).append(value.strip())
+        else:
+            given[name.replace("-", "_")] = _number(value) if name == "calibration-share" else value.strip()
+    given |= masks
     return _data_set(given, where=f"data {shown_address(text)!r}")
 
 
@@ -295,8 +313,8 @@ def _settings_of(known: Recipe, words: Sequence[str]) -> tuple[msgspec.Struct, W
     given, unknown = parser.parse_known_args(words)
     if unknown:
         flag = unknown[0].partition("=")[0]
-        masks = flag in ("--ignore", "--region")
-        near = ", because andon compare has no masks" if masks else nearest(flag, parser.flags)
+        masks = flag.removeprefix("--") in MASKS
+        near = f", because masks belong to a data set: 'PATH {flag} MASK'" if masks else nearest(flag, parser.flags)
         raise ConfigError(f"unknown argument {unknown[0]!r}{near}.")
     window = take(given)
     settings = from_flags(known.settings, given)
@@ -350,6 +368,7 @@ def _choice(entry: Mapping[str, Any], where: str) -> Choice:
 
 def _data_set(given: Mapping[str, object], where: str) -> DataSet:
     known = [field.name for field in msgspec.structs.fields(DataSet)]
+    masks: dict[str, tuple[str, ...]] = {}
     for key, value in given.items():
         if key not in known:
             raise ConfigError(f"{where}: unknown key {key!r}{nearest(key, known)}. Known keys: {', '.join(known)}.")
@@ -357,12 +376,22 @@ def _data_set(given: Mapping[str, object], where: str) -> DataSet:
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise ConfigError(f"{where}: expected a number for {key!r}, got {value!r}.")
             continue
+        if key in MASKS:
+            masks[key] = _mask_texts(value, key, where)
+            continue
         if not isinstance(value, str) or not value:
             raise ConfigError(f"{where}: expected a text for {key!r}, got {value!r}.")
     if "train" not in given:
         raise ConfigError(f'{where}: expected the good parts for training as train = "PATH", found no train.')
     named = str(given.get("name") or _last_piece(redact(str(given.get("test") or given["train"]))))
-    return from_mapping(DataSet, {**given, "name": named}, where=where)
+    return from_mapping(DataSet, {**given, **masks, "name": named}, where=where)
+
+
+def _mask_texts(value: object, key: str, where: str) -> tuple[str, ...]:
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, list) or not listed or not all(isinstance(text, str) and text for text in listed):
+        raise ConfigError(f"{where}: expected a text or a list of texts for {key!r}, got {value!r}.")
+    return tuple(listed)
 
 
 def _number(text: str) -> object:
@@ -378,6 +407,22 @@ def _unusual_share(data: DataSet) -> dict[str, str]:
     if data.calibration_share == CALIBRATION_SHARE:
         return {}
     return {"calibration_share": str(data.calibration_share)}
+
+
+def mask_digests(data: DataSet) -> dict[str, str]:
+    """Return the digests of the masks of a set for a `Key`. It is empty without masks.
+
+    Raises:
+        TypeError: the pixels of the masks were not read (`set_masks.with_pixels_read`), so that there is no digest.
+    """
+    digests = {}
+    for name in MASKS:
+        mask = getattr(data, name)
+        if isinstance(mask, Mask):
+            digests[name] = mask.sha256
+        elif mask:
+            raise TypeError(f"{data.name}: expected the pixels of {name} to be read, got {mask}")
+    return digests
 
 
 def _default_name(known: Recipe, settings: msgspec.Struct, window: WindowRequest) -> str:

@@ -75,6 +75,8 @@ class Result(Struct, frozen=True, kw_only=True):
     andon: str
     versions: dict[str, str]
     date: str
+    judged_share: float | None = None
+    """Share of the frame's pixels that count; None without masks."""
 
 
 class Failure(Struct, frozen=True, kw_only=True):

@@ -46,6 +46,18 @@ class Row(Struct, frozen=True, kw_only=True):
     """
 
 
+class SetMasks(Struct, frozen=True, kw_only=True):
+    """The masks of a set."""
+
+    set: str
+    ignore: str | None
+    """Digest of the ignore mask; None without one."""
+    region: str | None
+    """Digest of the region; None without one."""
+    judged_share: float | None
+    """Share of the frame's pixels that count; None as long as no cell of the set is done."""
+
+
 class Unfinished(Struct, frozen=True, kw_only=True):
     """A cell whose last attempt failed."""
 
@@ -63,6 +75,8 @@ class Table(Struct, frozen=True, kw_only=True):
     means: tuple[Row, ...]
     """Means over sets, for detectors with results on at least two sets."""
     failed: tuple[Unfinished, ...]
+    masks: tuple[SetMasks, ...] = ()
+    """Masks of the sets that have some."""
 
 
 class Column(Struct, frozen=True, kw_only=True):
@@ -113,6 +127,7 @@ NOT_SHOWN = frozenset(
     | {"good_windows", "defective_windows", "faults", "files", "event_recall", "false_events", "good_s", "vus_buffer"}
     | {"refractory_s", "f1", "f1_always", "false_alarm_rate", "missed_alarm_rate"}
     | {"window_mean_auroc", "window_mean_vus_pr"}
+    | {"unmasked", "ignored_defects", "frames"}
 )
 """Results that are only in ``table.json``, as are names that end in _low or _high.
 
@@ -144,6 +159,7 @@ def table_of(cells: Sequence[CellStatus], *, where: str = "") -> Table:
             for cell in cells
             if cell.failure is not None and not cell.busy
         ),
+        masks=_masks(cells),
     )
 
 
@@ -169,6 +185,7 @@ def markdown(table: Table) -> str:
             of = len({row.set for row in rows})
             blocks.append("Means over sets, each with equal weight. Compare only means over all sets.")
             blocks.append(_lines(means, kind, "sets", [f"{row.sets} of {of}" for row in means]))
+    blocks += _masked(table.masks, table.rows)
     blocks += _prevalences(table.rows)
     blocks += _against_baseline(table.rows)
     if any(row.n > 1 for row in table.rows):
@@ -267,6 +284,53 @@ def _ordered(rows: Iterable[Row]) -> list[Row]:
         return row.kind, places[row.set], -(best.mean if best else -1.0), row.detector
 
     return sorted(listed, key=rank)
+
+
+def _masks(cells: Sequence[CellStatus]) -> tuple[SetMasks, ...]:
+    """Return the masks of the sets that have some, in natural order of the sets."""
+    found: dict[tuple[str, str | None, str | None], float | None] = {}
+    for cell in cells:
+        digests = cell.key.masks
+        if digests:
+            place = (cell.key.set, digests.get("ignore"), digests.get("region"))
+            found[place] = found.get(place) or (cell.result.judged_share if cell.result else None)
+    return tuple(
+        SetMasks(set=of_set, ignore=ignore, region=region, judged_share=share)
+        for name in natural({place[0] for place in found})
+        for (of_set, ignore, region), share in found.items()
+        if of_set == name
+    )
+
+
+def _masked(masks: Sequence[SetMasks], rows: Sequence[Row]) -> list[str]:
+    """Return a note that names the sets with masks, the share of the pixels that count, and defects that are ignored."""
+    notes = []
+    for one in masks:
+        digests = [
+            f"{name} sha256 {digest[:12]}"
+            for name, digest in (("ignore", one.ignore), ("region", one.region))
+            if digest
+        ]
+        share = "" if one.judged_share is None else f" {100 * one.judged_share:.1f} % of the pixels count"
+        notes.append(f"{_escaped(one.set)}{share} ({', '.join(digests)})")
+    if not notes:
+        return []
+    lost = _ignored_defects(masks, rows)
+    said = f" Defective parts whose defects lie only in ignored pixels: {', '.join(lost)}." if lost else ""
+    return [f"Sets with masks: {', '.join(notes)}.{said}"]
+
+
+def _ignored_defects(masks: Sequence[SetMasks], rows: Sequence[Row]) -> list[str]:
+    """Return the number of such defects for each set that has some. Detectors differ in it only by INVALID parts."""
+    notes = []
+    for name in dict.fromkeys(one.set for one in masks):
+        counts = [
+            row.figures["ignored_defects"].high for row in rows if row.set == name and "ignored_defects" in row.figures
+        ]
+        most = max(counts, default=0.0)
+        if most:
+            notes.append(f"{_escaped(name)} {most:.0f}")
+    return notes
 
 
 def _prevalences(rows: Sequence[Row]) -> list[str]:

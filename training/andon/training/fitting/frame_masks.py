@@ -75,8 +75,8 @@ def fitted_to(masks: Masks, found: Found) -> Masks:
     if size is None:
         listed = ", ".join(f"{height}x{width}" for (height, width), _ in found.sizes[:4]) or "several sizes"
         raise DataError(
-            f"{flags}: expected frames of one size, because a mask belongs to one size, got {listed}. Choose one of them with "
-            "--frame-size, for example --frame-size 1080x1920."
+            f"{flags}: expected frames of one size, because a mask belongs to one size, got {listed}. Give frames of "
+            "one size. andon train can choose one: --frame-size 1080x1920."
         )
     ignore, region = (
         _mask(given, size, flag=f"--{name}") if given else () for name, given in zip(masks._fields, masks, strict=True)
