@@ -90,13 +90,18 @@ def measure(
         ]
         figures[way] = Way(
             slope_ms=round(1000 * statistics.median(slopes[way]), 4),
-            slope=round(statistics.median(a / b for a, b in zip(slopes[way], slopes["loop"], strict=True)), 3),
+            slope=round(_ratio(slopes[way], slopes["loop"]), 3),
             start_s=round(statistics.median(starts), 2),
             large_cpu_s=round(statistics.median(one[0] for one in costs[way, large]), 2),
             large_wall_s=round(statistics.median(one[1] for one in costs[way, large]), 1),
             peak_mb=round(max(one[2] for one in costs[way, large])),
         )
     return all(len(found) == 1 for found in digests.values()), figures
+
+
+def _ratio(costs: Sequence[float], of: Sequence[float]) -> float:
+    """Return the median ratio; NaN if too few pictures were judged for the clock of CPU time to notice them."""
+    return statistics.median(a / b for a, b in zip(costs, of, strict=True)) if min(of) > 0 else float("nan")
 
 
 def main() -> None:
