@@ -502,7 +502,9 @@ def test_a_plan_that_is_a_link_to_nowhere_is_refused_at_once(
     (tmp_path / "out").mkdir()
     (tmp_path / "out/_plan.json").symlink_to("absent/plan.json")
 
-    with pytest.raises(DataError, match=r"_plan\.json: expected the plan of earlier results, got a link to a file that"):
+    with pytest.raises(
+        DataError, match=r"_plan\.json: expected the plan of earlier results, got a link to a file that"
+    ):
         score_archive(open_archive(frame_model, str(pictures), tmp_path / "out"), OneProcess(), new_plan=new_plan)
 
 

@@ -213,7 +213,9 @@ class SlowToClose(Kept):
 
 def test_a_line_that_still_delivers_after_its_last_item_has_the_new_file(path: Path, tmp_path: Path) -> None:
     kept = SlowToClose()
-    watched = Watched(line(path, "line", given_frames([0]), kept), line(path, "other", until_stopped, Kept(), endless=True))
+    watched = Watched(
+        line(path, "line", given_frames([0]), kept), line(path, "other", until_stopped, Kept(), endless=True)
+    )
     with running(watched):
         until(kept.closing.is_set)
         (tmp_path / "new.onnx").write_bytes(OTHER)

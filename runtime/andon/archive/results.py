@@ -244,9 +244,7 @@ def existing_block(folder: Place, key: str) -> BlockEntry | None:
 
 def _counts_of(table: Any) -> Counts:
     statuses = Counter(table["status"].to_pylist())
-    return Counts(
-        rows=len(table), rejects=statuses["REJECT"], reviews=statuses["REVIEW"], invalid=statuses["INVALID"]
-    )
+    return Counts(rows=len(table), rejects=statuses["REJECT"], reviews=statuses["REVIEW"], invalid=statuses["INVALID"])
 
 
 def _other_block(table: Any, key: str) -> str | None:

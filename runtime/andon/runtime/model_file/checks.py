@@ -223,8 +223,8 @@ def _check_frames(spec: FrameSpec) -> None:
         most = spec.tiles.rows * spec.tiles.columns - 1 if spec.ignore or spec.region else 0
         if spec.tiles.left_out > most:
             raise ModelFileError(
-                f"tiles: expected left_out of at most {most}, got {spec.tiles.left_out}. Only masks leave tiles out, and never all "
-                "of them."
+                f"tiles: expected left_out of at most {most}, got {spec.tiles.left_out}. Only masks leave tiles out, and never "
+                "all of them."
             )
     for name, mask in (("ignore", spec.ignore), ("region", spec.region)):
         if mask is not None and mask.frame_size != spec.frame_size:
