@@ -15,7 +15,6 @@ import io
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,11 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 from msgspec.structs import replace
 from numpy.typing import NDArray
 from scipy.stats import beta, binomtest
-from tests.evaluation.results.folders import identity, write_results
+from tests.evaluation.results.folders import identity, of_block, write_results
 
+from andon.archive.columns import write_options
 from andon.archive.results import block_path, open_results, write_manifest
 from andon.cli import main as andon
 
@@ -120,7 +121,9 @@ def _repeat_each_item(folder: Path) -> None:
     results = open_results(folder)
     blocks = results.manifest.blocks
     for block in blocks:
-        shutil.copy(block_path(folder, block.key), block_path(folder, f"again-{block.key}"))
+        key = f"again-{block.key}"
+        rows = of_block(pq.read_table(block_path(folder, block.key)), key)
+        pq.write_table(rows, block_path(folder, key), **write_options())
     again = [replace(block, key=f"again-{block.key}") for block in blocks]
     write_manifest(folder, replace(results.manifest, blocks=()), [*blocks, *again])
 

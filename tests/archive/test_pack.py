@@ -1,6 +1,8 @@
 """Packed pictures: the same bytes, names and verdicts as the folder."""
 
 import io
+import os
+import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -126,3 +128,22 @@ def test_a_photo_with_a_damaged_head_is_packed_with_its_bytes(tmp_path: Path, da
 
     assert (packed.pictures, packed.unreadable) == (1, 0)
     assert pq.read_table(tmp_path / "p.parquet").column("bytes").to_pylist() == [bytes(data)]
+
+
+@pytest.mark.parametrize("second", [300_000_000_000, -300_000_000_000])
+def test_a_file_of_a_year_that_python_does_not_know_is_packed_and_judged_without_a_time(
+    frame_model: Path, tmp_path: Path, second: int
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
+        picture = Path(name) / "in/a.png"
+        write_picture(picture, frame(0))
+        os.utime(picture, (0, second))
+        if picture.stat().st_mtime != second:
+            pytest.skip("the file system does not keep such times")
+        pack(picture.parent, tmp_path / "in.parquet")
+        archive = open_archive(frame_model, str(picture.parent), tmp_path / "out")
+        outcome = score_archive(archive, OneProcess())
+
+    assert pq.read_table(tmp_path / "in.parquet")["captured_at"].to_pylist() == [None]
+    assert outcome.complete
+    assert open_results(tmp_path / "out").table()["captured_at"].to_pylist() == [None]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -155,6 +156,32 @@ def test_a_damaged_block_does_not_count_as_written(tmp_path: Path, identity: Ide
 
     assert existing_block(tmp_path, "k0") is None
     assert existing_block(tmp_path, "absent") is None
+
+
+def test_a_block_whose_file_was_copied_over_another_one_is_refused_and_does_not_count_as_written(
+    tmp_path: Path, identity: Identity
+) -> None:
+    written(tmp_path, identity, "k0", "k1")
+    shutil.copy(block_path(tmp_path, "k0"), block_path(tmp_path, "k1"))
+
+    assert existing_block(tmp_path, "k0") is not None
+    assert existing_block(tmp_path, "k1") is None
+    for columns in (None, ["score"], ["block"]):
+        with pytest.raises(DataError, match=r"k1\.parquet: expected the rows of this block, got those of the block k0"):
+            open_results(tmp_path).table(columns)
+
+
+@pytest.mark.parametrize("rejects", [1, -1, 10**30])
+def test_a_block_whose_footer_counts_other_rows_does_not_count_as_written(
+    tmp_path: Path, identity: Identity, rejects: int
+) -> None:
+    write_block(tmp_path, "k0", rows(), identity)
+    path = block_path(tmp_path, "k0")
+    table = pq.read_table(path)
+    counts = json.dumps({"rows": 3, "rejects": rejects, "reviews": 0, "invalid": 1}).encode()
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"andon.counts": counts}), path)
+
+    assert existing_block(tmp_path, "k0") is None
 
 
 @given(where=st.floats(0.02, 1), bit=st.integers(0, 7))

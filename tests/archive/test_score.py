@@ -23,7 +23,7 @@ from andon.archive.judging import Receipt, score_block, write_or_find
 from andon.archive.results import PLAN, block_path, identity_of, open_results
 from andon.archive.score import Archive, Outcome, open_archive, score_archive
 from andon.engines.engine import UnfitWorkerError, open_engine
-from andon.foundation.errors import ConfigError, DeviceError
+from andon.foundation.errors import ConfigError, DataError, DeviceError
 from andon.runtime.detector import Detector
 from andon.runtime.judge import judge_items
 from andon.runtime.model_file.format import Tail, parse, seal
@@ -493,3 +493,24 @@ def test_a_run_that_was_killed_while_it_wrote_the_plan_does_not_block_the_folder
     (tmp_path / "out/.0123456789abcdef.tmp").write_bytes(b"half of a pl")
 
     assert scored(frame_model, pictures, tmp_path / "out").complete
+
+
+@pytest.mark.parametrize("new_plan", [False, True])
+def test_a_plan_that_is_a_link_to_nowhere_is_refused_at_once(
+    frame_model: Path, pictures: Path, tmp_path: Path, new_plan: bool
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/_plan.json").symlink_to("absent/plan.json")
+
+    with pytest.raises(
+        DataError, match=r"_plan\.json: expected the plan of earlier results, got a link to a file that"
+    ):
+        score_archive(open_archive(frame_model, str(pictures), tmp_path / "out"), OneProcess(), new_plan=new_plan)
+
+
+def test_the_path_of_the_results_need_not_be_utf_8(frame_model: Path, pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / os.fsdecode(b"r\xe9sultats")
+
+    assert scored(frame_model, pictures, out, block_rows=20).complete
+    assert len(rows(out)) == 31
+    assert scored(frame_model, pictures, out, block_rows=20).before == 2

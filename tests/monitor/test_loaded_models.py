@@ -199,6 +199,38 @@ def test_a_replaced_file_is_shared_again_and_the_old_session_is_freed(path: Path
         assert [outcome.seq for outcome in one.outcomes] == list(range(1, len(one.outcomes) + 1))
 
 
+class SlowToClose(Kept):
+    """A sink that delivers for a long time after the last item."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closing, self.delivered = threading.Event(), threading.Event()
+
+    def close(self) -> None:
+        self.closing.set()
+        assert self.delivered.wait(20)
+
+
+def test_a_line_that_still_delivers_after_its_last_item_has_the_new_file(path: Path, tmp_path: Path) -> None:
+    kept = SlowToClose()
+    watched = Watched(
+        line(path, "line", given_frames([0]), kept), line(path, "other", until_stopped, Kept(), endless=True)
+    )
+    with running(watched):
+        until(kept.closing.is_set)
+        (tmp_path / "new.onnx").write_bytes(OTHER)
+        (tmp_path / "new.onnx").replace(path)
+        watched.supervisor.request_reload()
+        try:
+            until(lambda: len(watched.bodies(ModelChanged)) == 2)
+        finally:
+            kept.delivered.set()
+        until(lambda: watched.supervisor.status().lines[0].state == "ended")
+        new = Detector.from_bytes(OTHER).model.short_digest
+
+        assert [one.model for one in watched.supervisor.status().lines] == [new, new]
+
+
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(places=st.lists(st.lists(st.integers(0, len(FRAMES) - 1), min_size=1, max_size=6), min_size=2, max_size=6))
 def test_each_line_gets_the_verdicts_that_it_would_get_alone(tmp_path: Path, places: list[list[int]]) -> None:

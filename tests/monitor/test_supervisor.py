@@ -365,6 +365,22 @@ def test_an_acknowledged_alarm_is_an_event_with_the_person(tiny_model: Path) -> 
     assert watched.statuses[-1].lines[0].alarms["rejects"].condition == "normal"
 
 
+def test_an_alarm_of_a_line_that_has_ended_can_be_acknowledged(tiny_model: Path) -> None:
+    def stream(_stop: threading.Event) -> Iterator[Item | Lost]:
+        yield Item(Ref(key="bad"), BAD)
+
+    latched = msgspec.structs.replace(line(tiny_model, "a", stream, Kept()), alarm=AlarmRule(k=1, n=1, latch=True))
+    watched = Watched(latched, line(tiny_model, "b", endless, Kept(), endless=True))
+    thread = in_thread(watched)
+    try:
+        until(lambda: watched.supervisor.status().lines and watched.supervisor.status().lines[0].state == "ended")
+        assert watched.supervisor.acknowledge("a", "rejects", 1, by="shift lead")
+        assert [one.change for one in watched.bodies(AlarmChanged, "a")] == ["raised", "acked"]
+    finally:
+        watched.stop.set()
+        thread.join()
+
+
 def test_a_model_file_counts_as_changed_once_when_it_stays_the_same_for_one_look(tmp_path: Path) -> None:
     watch, path = ModelWatch(), tmp_path / "a.onnx"
     path.write_bytes(b"1")

@@ -5,7 +5,7 @@ All floats are null where nothing was judged. The encodings are those with the s
 
 import math
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from msgspec import Struct
@@ -53,6 +53,18 @@ class Row(Struct, frozen=True, kw_only=True):
     threshold: float
     map: bytes | None = None
     """PNG of the heat map."""
+
+
+def known_time(seconds: float) -> datetime | None:
+    """Return the time that is this many seconds after 1970 in UTC, or None if it is not in the years 1 to 9999.
+
+    >>> known_time(1.5), known_time(1e12)
+    (datetime.datetime(1970, 1, 1, 0, 0, 1, 500000, tzinfo=datetime.timezone.utc), None)
+    """
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):  # which one depends on the platform
+        return None
 
 
 def schema() -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from andon.archive.columns import known_time
 from andon.archive.file_system import stored_text
 from andon.archive.plan import label_of
 from andon.foundation.errors import ConfigError, DataError
@@ -189,7 +190,7 @@ def _captured_at(file: PictureFile, data: bytes | None) -> datetime | None:
         taken = _photo_time(data)
         if taken is not None:
             return taken
-    return datetime.fromtimestamp(file.stamp.mtime_ns / 1e9, UTC) if file.stamp.mtime_ns else None
+    return known_time(file.stamp.mtime_ns / 1e9) if file.stamp.mtime_ns else None
 
 
 def _photo_time(data: bytes) -> datetime | None:

@@ -2,12 +2,11 @@
 
 import logging
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from andon.archive.block import Block, Job, LogBlock, PictureBlock, PictureFile, TableBlock, Version, VersionDigest
-from andon.archive.columns import GIVEN, Facts
+from andon.archive.columns import GIVEN, Facts, known_time
 from andon.archive.file_system import FileSystem, UnfitFileError, file_system_of, stored_text
 from andon.foundation.errors import ConfigError, DataError
 from andon.runtime.items import Item, Lost, Ref
@@ -45,7 +44,7 @@ def read_block(job: Job, block: Block, spec: InputSpec) -> Iterator[Given]:
 def _pictures(block: PictureBlock, files: FileSystem, channels: Channels) -> Iterator[Given]:
     warned = WarnedKinds()
     for file in block.files:
-        taken = datetime.fromtimestamp(file.version.mtime_ns / 1e9, UTC) if file.version.mtime_ns else None
+        taken = known_time(file.version.mtime_ns / 1e9) if file.version.mtime_ns else None
         facts = Facts(item_id=file.item_id, uri=files.address(file.path), captured_at=taken, label=file.label)
         yield facts, _picture(file, files, channels, warned)
 
@@ -239,6 +238,6 @@ def _windows(block: LogBlock, spec: InputSpec) -> Iterator[Given]:
         facts = Facts(
             item_id=stored_text(f"{block.name}{ref.key.removeprefix(run)}"),
             uri=stored_text(block.path),
-            captured_at=None if time_s is None else datetime.fromtimestamp(time_s, UTC),
+            captured_at=None if time_s is None else known_time(time_s),
         )
         yield facts, windows.read(ref)

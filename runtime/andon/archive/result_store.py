@@ -7,7 +7,7 @@ counts. That does no harm, because the name of a block is a digest of everything
 
 import functools
 import stat
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -95,9 +95,9 @@ class Folder:
         return (self._path / name).read_bytes()
 
     def open(self, name: str) -> AbstractContextManager[Any]:
-        """Return the path. Arrow opens it, and closes it again."""
+        """Open a regular file. Arrow itself cannot open a path that is not UTF-8."""
         self._require_regular(name)
-        return nullcontext(self._path / name)
+        return (self._path / name).open("rb")
 
     def write(self, name: str, data: bytes | bytearray) -> None:
         """Write or replace a file."""

@@ -10,6 +10,7 @@ older plan may lie next to them.
 
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -219,7 +220,10 @@ def write_block(folder: Place, key: str, rows: Sequence[Row], identity: Identity
 
 
 def existing_block(folder: Place, key: str) -> BlockEntry | None:
-    """Return the entry of a block that was written earlier. Return None if there is none, or if its file is damaged."""
+    """Return the entry of a block that was written earlier. Return None if there is none, or if its file is damaged.
+
+    A file that was copied from another block is damaged, too.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -230,11 +234,23 @@ def existing_block(folder: Place, key: str) -> BlockEntry | None:
             _identity(footer)
             counts = msgspec.json.decode(footer["counts"], type=Counts)
             # a flipped bit in the rows: the message of a reader is to run the same command again, so that must repair the block
-            if file.read(use_threads=False).num_rows != counts.rows:
+            table = file.read(use_threads=False)
+            if _counts_of(table) != counts or _other_block(table, key) is not None:
                 return None
     except (OSError, pa.ArrowException, *_DAMAGED):
         return None
     return BlockEntry(key=key, counts=counts, sha256=hashlib.sha256(data).hexdigest())
+
+
+def _counts_of(table: Any) -> Counts:
+    statuses = Counter(table["status"].to_pylist())
+    return Counts(rows=len(table), rejects=statuses["REJECT"], reviews=statuses["REVIEW"], invalid=statuses["INVALID"])
+
+
+def _other_block(table: Any, key: str) -> str | None:
+    """Return the key of another block that the rows name. Return None if all of them name this one."""
+    others = set(table["block"].unique().to_pylist()) - {key}
+    return str(min(others, key=str)) if others else None
 
 
 def identity_in(folder: Place, key: str) -> Identity:
@@ -318,7 +334,7 @@ class Results:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        wanted = None if columns is None else list(columns)
+        wanted = None if columns is None else [*columns, *({"block"} - set(columns))]
         for block in self.manifest.blocks:
             name = block_name(block.key)
             path = self._store.path(name)
@@ -338,6 +354,15 @@ class Results:
                     f"{path}: expected {block.counts.rows} rows as in {MANIFEST}, got {table.num_rows}. Run the same 'andon "
                     "score' command again."
                 )
+            if "block" in table.column_names:
+                other = _other_block(table, block.key)
+                if other is not None:
+                    raise DataError(
+                        f"{path}: expected the rows of this block, got those of the block {other}. Run the same 'andon score' "
+                        "command again."
+                    )
+                if columns is not None and "block" not in columns:
+                    table = table.drop_columns("block")
             yield table.replace_schema_metadata(None)
 
     def table(self, columns: Sequence[str] | None = None) -> Any:

@@ -246,22 +246,24 @@ def score_archive(
 
 def _reserve(store: ResultStore, plan: Plan, *, new_plan: bool) -> None:
     """Write the plan into the folder, or refuse a folder with another plan."""
-    path = store.path(PLAN)
     try:
-        before = msgspec.json.decode(store.read(PLAN), type=Plan)
-    except FileNotFoundError:
-        # the temporary file of a plan that another run writes at this moment, or was killed before it was complete
-        names = store.names()
-        if PLAN in names:
-            _reserve(store, plan, new_plan=new_plan)
-            return
-        if names and not new_plan:
-            raise ConfigError(
-                f"--out: expected a new folder or one with results, got {store.address} with other files. Give another folder."
-            ) from None
-        before = None
+        before = _plan_in(store)
+        names = [] if before is not None else store.names()
+        if PLAN in names:  # another run has written its plan meanwhile
+            before = _plan_in(store)
     except (OSError, msgspec.MsgspecError, RecursionError) as error:
-        raise DataError(f"{path}: expected the plan of earlier results, but it cannot be read: {error}.") from error
+        raise DataError(
+            f"{store.path(PLAN)}: expected the plan of earlier results or a new folder, but it cannot be read: {error}."
+        ) from error
+    if before is None and PLAN in names:
+        raise DataError(
+            f"{store.path(PLAN)}: expected the plan of earlier results, got a link to a file that does not exist, or a folder. "
+            "Remove it, or give another folder."
+        )
+    if names and before is None and not new_plan:
+        raise ConfigError(
+            f"--out: expected a new folder or one with results, got {store.address} with other files. Give another folder."
+        )
     if before is not None and before.digest != plan.digest and not new_plan:
         changed = [
             name for name in ("input", "model_sha256", "device", "maps") if getattr(before, name) != getattr(plan, name)
@@ -273,6 +275,13 @@ def _reserve(store: ResultStore, plan: Plan, *, new_plan: bool) -> None:
         )
     if before is None or before.digest != plan.digest:
         store.write(PLAN, canonical_json(plan) + b"\n")
+
+
+def _plan_in(store: ResultStore) -> Plan | None:
+    try:
+        return msgspec.json.decode(store.read(PLAN), type=Plan)
+    except FileNotFoundError:
+        return None
 
 
 class _Ledger:

@@ -159,6 +159,8 @@ class RunningLine:
         self._record = record
         self._on_counters = on_counters
         self._feed: Feed | None = None
+        self._judged = False
+        """True if no item follows. The thread of the line may still wait for reject signals and sinks."""
         self._state: LineState | None = None
         self._failure = ""
         self._reloads = 0
@@ -251,6 +253,8 @@ class RunningLine:
                 self._state, self._failure = "failed", f"{type(error).__name__}: {error}"
                 raise
             finally:
+                self._judged = True
+                self._judge.settle()  # changes that were asked for after the last item
                 if finished is None or finished.stopped:
                     self._ending.set()
                 self._end_parts()
@@ -383,14 +387,18 @@ class RunningLine:
         self._detector = loaded
         self._reloads += 1
         self._reload_error = ""
-        self._judge.request(swap)
-        if self._state is not None:  # the thread of a line that has ended makes no changes, and would keep the old file
-            self._judge.settle()
+        self._request(swap)
         return changed
 
     def acknowledge(self, alarm: str, number: int, by: str) -> None:
         """Acknowledge an alarm before the next item. See `LineJudge.acknowledge`."""
-        self._judge.request(lambda: self._acknowledge(alarm, number, by))
+        self._request(lambda: self._acknowledge(alarm, number, by))
+
+    def _request(self, change: Callable[[], None]) -> None:
+        """Make a change before the next item, or now if no item follows. The thread of the line then makes no more changes."""
+        self._judge.request(change)
+        if self._judged:
+            self._judge.settle()
 
     def _acknowledge(self, alarm: str, number: int, by: str) -> None:
         if self._parts is not None and alarm in self._parts.alarms:

@@ -7,6 +7,7 @@ from any thread.
 import bisect
 import collections
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -116,6 +117,7 @@ class LineJudge:
         self._turns = turns if turns is not None else nullcontext()
         self._record = record
         self._requests: collections.deque[Callable[[], None]] = collections.deque()
+        self._settling = threading.RLock()  # a change may ask for another one
         self._counters = Counters()
         self._buckets = [0] * (len(LATENCY_BUCKETS_S) + 1)
         self._latency_s = 0.0
@@ -222,12 +224,18 @@ class LineJudge:
         self._missed += len(self._broken)
 
     def settle(self) -> None:
-        """Make the changes that other threads have asked for."""
+        """Make the changes that other threads have asked for, in their order.
+
+        The thread that judges calls it. When it has judged its last item, other threads may call it, too.
+        """
         while self._requests:
-            try:
-                self._requests.popleft()()
-            except Exception:
-                logger.exception("a change of the line failed; the line continues as before. Report this as a bug.")
+            with self._settling:  # otherwise two threads could make two changes in the wrong order
+                if not self._requests:
+                    return
+                try:
+                    self._requests.popleft()()
+                except Exception:
+                    logger.exception("a change of the line failed; the line continues as before. Report this as a bug.")
 
     def drop(self, reason: DropReason, number: int) -> None:
         """Count items that were dropped."""

@@ -104,7 +104,6 @@ def write_results(
         "status": pa.array(status, pa.string()),
         "reason": pa.array(why, pa.string()),
         "model_sha256": pa.array([who.model.sha256]).take(pa.array(np.zeros(count, np.int64))),
-        "block": pa.array(["b"]).take(pa.array(np.zeros(count, np.int64))),
     } | {
         name: None if texts is None else pa.array(texts, pa.string())
         for name, texts in (("line", line), ("lot", lot), ("part_id", part_id), ("label", label))
@@ -119,16 +118,23 @@ def write_results(
     (folder / "blocks").mkdir(parents=True)
     entries = []
     for at, start in enumerate(range(0, count, block_rows)):
-        piece = _block(plain.slice(start, block_rows), wanted)
+        key = f"{at:06}"
+        piece = of_block(_block(plain.slice(start, block_rows), wanted), key)
         buffer = io.BytesIO()
         pq.write_table(piece, buffer, **write_options())
-        key = f"{at:06}"
         block_path(folder, key).write_bytes(buffer.getvalue())
         counts = Counts(rows=len(piece))
         entries.append(BlockEntry(key=key, counts=counts, sha256=hashlib.sha256(buffer.getvalue()).hexdigest()))
     head = Manifest(plan="p", input="in/", complete=complete, identity=who, counts=Counts(rows=count))
     write_manifest(folder, head, entries)
     return folder
+
+
+def of_block(rows: pa.Table, key: str) -> pa.Table:
+    """Return the rows with the key of their block."""
+    at = rows.schema.get_field_index("block")
+    keys = pa.array([key]).take(pa.array(np.zeros(len(rows), np.int64))).dictionary_encode()
+    return rows.set_column(at, rows.schema.field(at), keys)
 
 
 def _plain(kind: Any) -> Any:

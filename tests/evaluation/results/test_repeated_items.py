@@ -87,8 +87,8 @@ def test_each_different_row_of_an_item_is_kept_once_whatever_the_blocks(
 
 def test_rows_of_another_model_are_reported_as_such_and_not_as_repeated_items(tmp_path: Path) -> None:
     write_results(tmp_path / "r", [0.0, 0.0], item_id=["a", "b"], block_rows=1)
-    write_results(tmp_path / "other", [0.5], item_id=["a"], judged_by=identity("other"))
-    block_path(tmp_path / "r", "000001").write_bytes(block_path(tmp_path / "other", "000000").read_bytes())
+    write_results(tmp_path / "other", [0.5, 0.5], item_id=["b", "a"], block_rows=1, judged_by=identity("other"))
+    block_path(tmp_path / "r", "000001").write_bytes(block_path(tmp_path / "other", "000001").read_bytes())
 
     with pytest.raises(DataError, match="expected rows of the model"):
         tally(open_results(tmp_path / "r"))

@@ -182,6 +182,31 @@ def test_a_value_beyond_its_bounds_is_refused(data: bytes, path: str, value: obj
         parse(edited(data, put(path, value)))
 
 
+def with_left_out(number: int, mask: object) -> bytes:
+    tiles = {"rows": 3, "columns": 4, "overlap": 32, "chunk": 4, "left_out": number}
+
+    def change(card: dict[str, Any]) -> None:
+        card["input"] |= {"tiles": tiles, "ignore": mask}
+
+    return edited(FRAMES, change)
+
+
+def test_masks_can_leave_all_tiles_out_except_one() -> None:
+    spec = parse(with_left_out(11, MASK)).card.input
+
+    assert isinstance(spec, FrameSpec)
+    assert spec.tiles is not None
+    assert spec.tiles.left_out == 11
+
+
+@pytest.mark.parametrize(("number", "mask", "most"), [(1, None, 0), (12, MASK, 11), (65535, MASK, 11)])
+def test_a_file_that_leaves_all_tiles_out_or_some_without_a_mask_is_refused(
+    number: int, mask: object, most: int
+) -> None:
+    with pytest.raises(ModelFileError, match=f"tiles: expected left_out of at most {most}, got {number}"):
+        parse(with_left_out(number, mask))
+
+
 @pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity"])
 def test_a_number_that_is_not_finite_is_refused(number: str) -> None:
     forged = forge.text_edit(FRAMES, "andon", lambda text: text.replace('"tolerance":0.0001', f'"tolerance":{number}'))

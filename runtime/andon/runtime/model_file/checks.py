@@ -219,6 +219,13 @@ def _check_frames(spec: FrameSpec) -> None:
         raise ModelFileError(f"white: expected a level above black ({spec.black:g}), got {spec.white:g}.")
     if spec.tiles is not None and spec.frame_size is None:
         raise ModelFileError("tiles: expected a frame_size, got none. Tiles are for frames of one size.")
+    if spec.tiles is not None and spec.tiles.left_out:
+        most = spec.tiles.rows * spec.tiles.columns - 1 if spec.ignore or spec.region else 0
+        if spec.tiles.left_out > most:
+            raise ModelFileError(
+                f"tiles: expected left_out of at most {most}, got {spec.tiles.left_out}. Only masks leave tiles out, and never "
+                "all of them."
+            )
     for name, mask in (("ignore", spec.ignore), ("region", spec.region)):
         if mask is not None and mask.frame_size != spec.frame_size:
             raise ModelFileError(
