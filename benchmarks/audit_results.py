@@ -39,6 +39,7 @@ EPOCH = date(1970, 1, 1)
 
 
 def main() -> None:
+    """Measure all cases and print JSON lines, or draw the picture."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=0)

@@ -176,6 +176,7 @@ def child(args: argparse.Namespace, lines: int, *, shared: bool) -> dict[str, An
 
 
 def main() -> None:
+    """Measure each number of lines, then batches, and print JSON lines."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="model file for frames")
     parser.add_argument("pictures", type=Path, help="folder of pictures that the file can judge")
